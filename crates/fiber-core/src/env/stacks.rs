@@ -1,0 +1,131 @@
+//! Memory for fibers' stacks.
+
+use core::ptr::NonNull;
+
+/// How large a stack is: virtual size, of which a fiber pays for the pages that it touches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum StackClass {
+    /// 16 KiB: for leaf code that has been measured.
+    K16,
+    /// 64 KiB: enough for most servers in release builds.
+    K64,
+    /// 256 KiB: the default, good for debug builds and unknown code.
+    #[default]
+    K256,
+    /// 1 MiB.
+    M1,
+    /// 8 MiB: what a thread's main stack has.
+    M8,
+}
+
+impl StackClass {
+    /// Every class, smallest first.
+    pub const ALL: [Self; 5] = [Self::K16, Self::K64, Self::K256, Self::M1, Self::M8];
+
+    /// The size in bytes.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::K16 => 16 << 10,
+            Self::K64 => 64 << 10,
+            Self::K256 => 256 << 10,
+            Self::M1 => 1 << 20,
+            Self::M8 => 8 << 20,
+        }
+    }
+
+    /// The position in [`StackClass::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// One stack's memory: `limit..base`, growing down from `base`.
+///
+/// ```text
+/// base   ─▶ ┌──────────────────────────┐  64-byte aligned, one past the highest byte
+///           │ header: 16 words, core's │  which fiber runs here, for the overflow report
+///           ├──────────────────────────┤
+///           │ frames, growing down     │
+/// limit  ─▶ ├──────────────────────────┤  lowest byte that may be touched
+///           │ guard, the host's        │  touching it is reported, then the program aborts
+///           └──────────────────────────┘
+/// ```
+///
+/// Not `Copy`: whoever holds one owns the memory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StackMemory {
+    base: NonNull<u8>,
+    limit: NonNull<u8>,
+    class: StackClass,
+}
+
+// SAFETY: it names memory that has no owner but this value, and memory has no thread (I-3).
+unsafe impl Send for StackMemory {}
+
+impl StackMemory {
+    /// Describes a stack.
+    ///
+    /// # Safety
+    /// `limit..base` is readable and writable, used by nobody else, and stays so until the value
+    /// is given back to [`Stacks::unmap_stack`]. Both ends are 64-byte aligned.
+    pub const unsafe fn new(base: NonNull<u8>, limit: NonNull<u8>, class: StackClass) -> Self {
+        Self { base, limit, class }
+    }
+
+    /// One past the highest byte.
+    pub const fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The lowest byte that may be touched.
+    pub const fn limit(&self) -> NonNull<u8> {
+        self.limit
+    }
+
+    /// The size class.
+    pub const fn class(&self) -> StackClass {
+        self.class
+    }
+}
+
+/// A supplier of guarded stacks.
+///
+/// # Safety
+/// Implementors promise what [`StackMemory::new`] asks for, and that an overflow past `limit`
+/// never writes to memory of others: it hits a guard that is reported and aborts the process.
+pub unsafe trait Stacks {
+    /// Takes a stack. Its content is arbitrary; pages that were never touched cost nothing.
+    ///
+    /// *Thread*: any. *Cost*: amortised well under a microsecond; workers keep a cache on top.
+    ///
+    /// # Errors
+    /// When the host has reached its limit; the error names the limit.
+    fn map_stack(&self, class: StackClass) -> Result<StackMemory, StackError>;
+
+    /// Gives a stack back. The host may keep it for the next [`Stacks::map_stack`].
+    ///
+    /// # Safety
+    /// No frame on it is live, and no request points into it (I-3).
+    unsafe fn unmap_stack(&self, memory: StackMemory);
+}
+
+/// Why there is no stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StackError {
+    /// The host's own limit of stacks is reached.
+    #[error(
+        "no stack: {limit} stacks are in use, the limit of this host; raise it, or run fewer fibers at once"
+    )]
+    Exhausted {
+        /// The limit, in stacks.
+        limit: usize,
+    },
+    /// The operating system refused more memory.
+    #[error("no stack: the host is out of memory or address space (error {code})")]
+    OutOfMemory {
+        /// The host's error number.
+        code: i32,
+    },
+}

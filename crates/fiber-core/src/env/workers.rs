@@ -1,0 +1,26 @@
+//! The threads that run fibers.
+
+/// A worker's index within its runtime, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u16);
+
+impl WorkerId {
+    /// The index as a `usize`.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Starts workers.
+pub trait Workers {
+    /// Runs `body` once for each worker `0..n`, each on a thread of its own (a virtual one in a
+    /// simulator), and returns when all have returned.
+    ///
+    /// The calling thread may serve as worker 0. `body` does not unwind. The references that
+    /// `body` borrows are used only until this returns; a host that abandons workers instead
+    /// (a simulated power cut) abandons the caller with them, so that its frame stays (I-3).
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync));
+
+    /// How many workers are worth starting here: the number of CPUs that this process may use.
+    fn parallelism(&self) -> u16;
+}

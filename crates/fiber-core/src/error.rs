@@ -1,0 +1,129 @@
+//! What can go wrong with a request, in terms that every host shares.
+
+use crate::id::Id;
+
+/// Why a request failed: a portable kind to match on, and the host's own number for the curious.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}")]
+pub struct IoError {
+    kind: IoErrorKind,
+    code: i32,
+}
+
+impl IoError {
+    /// An error that a host reports, with its own error number.
+    pub const fn new(kind: IoErrorKind, code: i32) -> Self {
+        Self { kind, code }
+    }
+
+    /// What to match on.
+    pub const fn kind(&self) -> IoErrorKind {
+        self.kind
+    }
+
+    /// The host's error number; 0 when the runtime itself refused.
+    pub const fn code(&self) -> i32 {
+        self.code
+    }
+}
+
+impl From<IoErrorKind> for IoError {
+    fn from(kind: IoErrorKind) -> Self {
+        Self::new(kind, 0)
+    }
+}
+
+/// The kinds of [`IoError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message says it")]
+pub enum IoErrorKind {
+    #[error("not found")]
+    NotFound,
+    #[error("permission denied")]
+    PermissionDenied,
+    #[error("connection refused: nobody listens there")]
+    ConnectionRefused,
+    #[error("connection reset by the peer")]
+    ConnectionReset,
+    #[error("connection aborted")]
+    ConnectionAborted,
+    #[error("not connected")]
+    NotConnected,
+    #[error("already connected")]
+    AlreadyConnected,
+    #[error("the address is in use")]
+    AddrInUse,
+    #[error("the address is not one of this host's")]
+    AddrNotAvailable,
+    #[error("the host is unreachable")]
+    HostUnreachable,
+    #[error("the network is unreachable")]
+    NetworkUnreachable,
+    #[error("the peer has closed its end: nothing more can be written")]
+    BrokenPipe,
+    #[error("timed out")]
+    TimedOut,
+    #[error("the operation would block")]
+    WouldBlock,
+    #[error("invalid input")]
+    InvalidInput,
+    #[error("interrupted: try again")]
+    Interrupted,
+    #[error("the stream ended too early")]
+    UnexpectedEof,
+    #[error("the host does not offer this request")]
+    Unsupported,
+    #[error("out of memory or buffer space")]
+    OutOfMemory,
+    #[error("the limit of open descriptors is reached: raise it, or close some")]
+    TooManyDescriptors,
+    #[error("too many requests are in flight on this worker: raise its limit")]
+    TooManyRequests,
+    #[error("cancelled")]
+    Cancelled,
+    #[error("the descriptor was closed while the request was waiting")]
+    Closed,
+    #[error("the descriptor is stale: it was closed, or its owner died")]
+    Stale,
+    #[error("not on a fiber: input and output need a runtime, see `Runtime::run`")]
+    NoRuntime,
+    #[error("the host failed in a way of its own")]
+    Other,
+}
+
+/// An id that names nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{id} is stale: {reason}")]
+#[non_exhaustive]
+pub struct Stale {
+    /// The id that was offered.
+    pub id: Id,
+    /// Why it is refused.
+    pub reason: StaleReason,
+}
+
+impl Stale {
+    pub(crate) const fn new(id: Id, reason: StaleReason) -> Self {
+        Self { id, reason }
+    }
+}
+
+/// Why an id is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each message says it")]
+pub enum StaleReason {
+    #[error("it was never issued here")]
+    Unknown,
+    #[error("what it named has been closed")]
+    Closed,
+    #[error("it is of another kind")]
+    WrongNamespace,
+}
+
+impl From<Stale> for IoError {
+    fn from(_: Stale) -> Self {
+        IoErrorKind::Stale.into()
+    }
+}

@@ -1,0 +1,24 @@
+//! The table of everything that has an id.
+//!
+//! ```text
+//! IdSpace (one a world)                 Shard (one a worker)
+//! ┌ directory ┐    ┌ chunk of 1024 ┐    owns chunks; opens, lists by owner, frees
+//! │ key >> 21 │──▶ │ entry, 64 B   │ ◀─ any worker: `enter` by one CAS on the entry's word
+//! └───────────┘    └───────────────┘ ◀─ any thread: `begin_close`; the last one out hands the
+//!                                       entry to its shard, which alone frees it
+//! ```
+//!
+//! An entry's slot is reused with the next generation; when generations run out the slot is
+//! retired for good (I-4).
+
+mod entry;
+mod shard;
+mod space;
+
+pub use self::{
+    shard::{Full, Released, Shard},
+    space::{ClosingOn, Entered, IdSpace},
+};
+
+#[cfg(test)]
+mod tests;

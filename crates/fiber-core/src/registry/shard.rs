@@ -1,0 +1,258 @@
+//! One worker's part of the table: it opens slots, lists them by owner, and alone frees them.
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
+use core::{fmt, ptr::NonNull};
+
+use super::{
+    entry::{Chunk, Entry, NO_KEY},
+    space::IdSpace,
+};
+use crate::{
+    env::Unpark,
+    id::{Id, Namespace},
+    primitive::{AtomicU32, Ordering},
+    request::RawDescriptor,
+};
+
+/// Free slots are reused oldest first, and only when so many wait, to keep generations far apart.
+const REUSE_DISTANCE: usize = 256;
+
+/// Slots that others have handed over to be freed: a stack linked through the slots themselves,
+/// so that handing over neither allocates nor fails.
+pub(super) struct ShardInbox {
+    head: AtomicU32,
+    unparker: Arc<dyn Unpark>,
+}
+
+impl ShardInbox {
+    pub(super) fn push(&self, entry: &Entry, key: u32) {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            entry.reap_next.store(head, Ordering::Relaxed);
+            match self
+                .head
+                .compare_exchange_weak(head, key, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => break,
+                Err(seen) => head = seen,
+            }
+        }
+        if head == NO_KEY {
+            self.unparker.unpark();
+        }
+    }
+}
+
+/// One worker's part of the table. It stays on its worker's thread.
+pub struct Shard {
+    chunks: Vec<NonNull<Chunk>>,
+    free: VecDeque<u32>,
+    /// First slot of each owner's list.
+    owned: BTreeMap<Id, u32>,
+    inbox: Box<ShardInbox>,
+    live: usize,
+    live_max: usize,
+    retired: usize,
+}
+
+/// The shard is at its limit of live ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no id is left: {limit} are in use on this worker, its limit")]
+#[non_exhaustive]
+pub struct Full {
+    /// The limit.
+    pub limit: usize,
+}
+
+/// A slot that was just freed: what the host must be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Released {
+    /// The id that is stale from now on.
+    pub id: Id,
+    /// The host's number of what it named.
+    pub raw: RawDescriptor,
+}
+
+impl Shard {
+    /// A shard with room for `live_max` ids at once; `unparker` wakes its worker when a slot was
+    /// handed over.
+    pub fn new(live_max: usize, unparker: Arc<dyn Unpark>) -> Self {
+        Self {
+            chunks: Vec::new(),
+            free: VecDeque::new(),
+            owned: BTreeMap::new(),
+            inbox: Box::new(ShardInbox {
+                head: AtomicU32::new(NO_KEY),
+                unparker,
+            }),
+            live: 0,
+            live_max,
+            retired: 0,
+        }
+    }
+
+    /// Names something: a new id, owned by `owner`.
+    ///
+    /// # Errors
+    /// At the limit of live ids.
+    pub fn open(
+        &mut self,
+        space: &IdSpace,
+        namespace: Namespace,
+        raw: RawDescriptor,
+        owner: Option<Id>,
+    ) -> Result<Id, Full> {
+        let full = Full {
+            limit: self.live_max,
+        };
+        if self.live == self.live_max {
+            return Err(full);
+        }
+        let key = self.take_key(space).ok_or(full)?;
+        let entry = space
+            .entry(key)
+            .expect("the shard's own chunks are in the space");
+        let generation = entry.open(namespace, raw, owner);
+        if let Some(owner) = owner {
+            self.link(space, owner, key, entry);
+        }
+        self.live += 1;
+        Ok(Id::new(key, namespace, generation).expect("generations start at 1"))
+    }
+
+    /// Whether slots wait to be freed. *Cost*: a load.
+    pub fn has_handed_over(&self) -> bool {
+        self.inbox.head.load(Ordering::Acquire) != NO_KEY
+    }
+
+    /// Frees the slots that were handed over, last one first, and tells about each.
+    pub fn reap(&mut self, space: &IdSpace, mut released: impl FnMut(Released)) {
+        let mut key = self.inbox.head.swap(NO_KEY, Ordering::AcqRel);
+        while key != NO_KEY {
+            let entry = space
+                .entry(key)
+                .expect("handed over from the shard's own chunks");
+            let next = entry.reap_next.load(Ordering::Relaxed);
+            released(self.free_slot(space, key, entry));
+            key = next;
+        }
+    }
+
+    /// The live ids of `owner`, newest first.
+    pub fn owned_by(&self, space: &IdSpace, owner: Id) -> Vec<Id> {
+        let mut ids = Vec::new();
+        let mut key = self.owned.get(&owner).copied().unwrap_or(NO_KEY);
+        while key != NO_KEY {
+            let entry = space.entry(key).expect("listed slots are the shard's own");
+            ids.extend(entry.id(key));
+            key = entry.next.load(Ordering::Relaxed);
+        }
+        ids
+    }
+
+    /// How many ids are live.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// How many slots have run out of generations.
+    pub fn retired(&self) -> usize {
+        self.retired
+    }
+
+    /// Gives the chunks back, for the next runtime of this world.
+    ///
+    /// # Panics
+    /// When an id is still live: whoever holds it would hand it over to a shard that is gone.
+    pub fn finish(self, space: &IdSpace) {
+        assert_eq!(self.live, 0, "ids outlive their shard");
+        for chunk in self.chunks {
+            space.give_chunk(chunk);
+        }
+    }
+
+    fn take_key(&mut self, space: &IdSpace) -> Option<u32> {
+        if self.free.len() <= REUSE_DISTANCE
+            && let Some(chunk) = self.grow(space)
+        {
+            self.chunks.push(chunk);
+        }
+        self.free.pop_front()
+    }
+
+    fn grow(&mut self, space: &IdSpace) -> Option<NonNull<Chunk>> {
+        let chunk = space.take_chunk(&raw mut *self.inbox)?;
+        // SAFETY: chunks live as long as their space, which the caller borrows (I-4).
+        let slots = unsafe { chunk.as_ref() };
+        for index in 0..1 << Chunk::BITS {
+            let spent = slots.entries[index as usize].word().generation() >= space.generation_max();
+            if spent {
+                self.retired += 1;
+            } else {
+                self.free.push_back(slots.key(index));
+            }
+        }
+        Some(chunk)
+    }
+
+    fn free_slot(&mut self, space: &IdSpace, key: u32, entry: &Entry) -> Released {
+        let id = entry.id(key).expect("a live slot has a generation");
+        let released = Released {
+            id,
+            raw: entry.raw(),
+        };
+        if let Some(owner) = entry.owner() {
+            self.unlink(space, owner, entry);
+        }
+        entry.free();
+        self.live -= 1;
+        if id.generation() >= space.generation_max() {
+            self.retired += 1;
+        } else {
+            self.free.push_back(key);
+        }
+        released
+    }
+
+    fn link(&mut self, space: &IdSpace, owner: Id, key: u32, entry: &Entry) {
+        let old = self.owned.insert(owner, key).unwrap_or(NO_KEY);
+        entry.prev.store(NO_KEY, Ordering::Relaxed);
+        entry.next.store(old, Ordering::Relaxed);
+        if let Some(old) = space.entry(old).filter(|_| old != NO_KEY) {
+            old.prev.store(key, Ordering::Relaxed);
+        }
+    }
+
+    fn unlink(&mut self, space: &IdSpace, owner: Id, entry: &Entry) {
+        let (prev, next) = (
+            entry.prev.load(Ordering::Relaxed),
+            entry.next.load(Ordering::Relaxed),
+        );
+        if next != NO_KEY {
+            let next = space.entry(next).expect("listed slots are the shard's own");
+            next.prev.store(prev, Ordering::Relaxed);
+        }
+        if prev != NO_KEY {
+            let prev = space.entry(prev).expect("listed slots are the shard's own");
+            prev.next.store(next, Ordering::Relaxed);
+        } else if next != NO_KEY {
+            self.owned.insert(owner, next);
+        } else {
+            self.owned.remove(&owner);
+        }
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard")
+            .field("live", &self.live)
+            .finish_non_exhaustive()
+    }
+}

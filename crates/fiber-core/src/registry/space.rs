@@ -1,0 +1,293 @@
+//! All ids of one world: where keys come from, and how a key is found.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::{
+    fmt,
+    ptr::{self, NonNull},
+    sync::atomic::AtomicPtr,
+};
+
+use super::{
+    entry::{Chunk, Entry},
+    shard::ShardInbox,
+};
+use crate::{
+    error::{Stale, StaleReason},
+    id::Id,
+    primitive::Ordering,
+    request::RawDescriptor,
+    spin::SpinLock,
+};
+
+const TOP: usize = 2048;
+const MIDDLE: usize = 2048;
+
+type Middle = [AtomicPtr<Chunk>; MIDDLE];
+
+/// All ids of one world: the whole OS process, or one simulated world.
+///
+/// Chunks of slots are lent to shards and come back when a runtime ends; generations go on, so ids
+/// of two runtimes of one world never collide (I-4).
+pub struct IdSpace {
+    top: [AtomicPtr<Middle>; TOP],
+    chunks: SpinLock<Chunks>,
+    generation_max: u16,
+}
+
+struct Chunks {
+    made: u32,
+    free: Vec<NonNull<Chunk>>,
+}
+
+// SAFETY: the pointers name chunks that live as long as the space and whose slots are atomics;
+// who may change a slot is decided by its own word (I-4).
+unsafe impl Send for Chunks {}
+
+static OF_PROCESS: IdSpace = IdSpace::new();
+
+impl IdSpace {
+    /// An empty space.
+    #[expect(
+        clippy::new_without_default,
+        reason = "a const constructor for statics"
+    )]
+    pub const fn new() -> Self {
+        Self::with_generations(u16::MAX)
+    }
+
+    /// An empty space whose slots are retired after `generation_max` incarnations, so that tests
+    /// can see it happen.
+    ///
+    /// # Panics
+    /// When `generation_max` is 0.
+    pub const fn with_generations(generation_max: u16) -> Self {
+        assert!(generation_max > 0, "a slot needs at least one generation");
+        Self {
+            top: [const { AtomicPtr::new(ptr::null_mut()) }; TOP],
+            chunks: SpinLock::new(Chunks {
+                made: 0,
+                free: Vec::new(),
+            }),
+            generation_max,
+        }
+    }
+
+    /// The space of this OS process.
+    pub fn of_process() -> &'static Self {
+        &OF_PROCESS
+    }
+
+    pub(super) const fn generation_max(&self) -> u16 {
+        self.generation_max
+    }
+
+    /// Enters what `id` names, so that it cannot be freed until the guard is dropped.
+    ///
+    /// # Errors
+    /// When `id` names nothing, or nothing any more.
+    pub fn enter(&self, id: Id, worker: Option<u16>) -> Result<Entered<'_>, Stale> {
+        let (chunk, entry) = self.find(id)?;
+        entry
+            .enter(id, worker)
+            .map_err(|reason| Stale::new(id, reason))?;
+        Ok(Entered {
+            chunk,
+            entry,
+            key: id.key(),
+        })
+    }
+
+    /// Marks what `id` names as closing: nobody enters it any more, and when the last one has left
+    /// its shard frees it. Legal from any thread, exactly once an incarnation.
+    ///
+    /// # Errors
+    /// When `id` names nothing, or nothing any more; also on the second call.
+    pub fn begin_close(&self, id: Id) -> Result<ClosingOn, Stale> {
+        let (chunk, entry) = self.find(id)?;
+        let inside = entry
+            .begin_close(id)
+            .map_err(|reason| Stale::new(id, reason))?;
+        let closing = ClosingOn {
+            raw: entry.raw(),
+            inside,
+            workers: entry.workers(),
+        };
+        if inside == 0 {
+            hand_over(chunk, entry, id.key());
+        }
+        Ok(closing)
+    }
+
+    /// Whether `id` names something that is not closing.
+    pub fn is_live(&self, id: Id) -> bool {
+        self.enter(id, None).is_ok()
+    }
+
+    fn find(&self, id: Id) -> Result<(&Chunk, &Entry), Stale> {
+        let unknown = Stale::new(id, StaleReason::Unknown);
+        let chunk = self.chunk(id.key() >> Chunk::BITS).ok_or(unknown)?;
+        Ok((chunk, &chunk.entries[id.key() as usize % Chunk::ENTRIES]))
+    }
+
+    fn chunk(&self, number: u32) -> Option<&Chunk> {
+        let middle = self.top[number as usize / MIDDLE].load(Ordering::Acquire);
+        // SAFETY: a non-null pointer was published by `publish` and lives as long as the space,
+        // slots being retired, never unmapped (I-4).
+        let middle = unsafe { middle.as_ref() }?;
+        let chunk = middle[number as usize % MIDDLE].load(Ordering::Acquire);
+        // SAFETY: as above (I-4).
+        unsafe { chunk.as_ref() }
+    }
+
+    pub(super) fn entry(&self, key: u32) -> Option<&Entry> {
+        let chunk = self.chunk(key >> Chunk::BITS)?;
+        Some(&chunk.entries[key as usize % Chunk::ENTRIES])
+    }
+
+    /// Lends a chunk to a shard; `None` when all 2^32 keys are in use.
+    pub(super) fn take_chunk(&self, inbox: *mut ShardInbox) -> Option<NonNull<Chunk>> {
+        let mut chunks = self.chunks.lock();
+        let chunk = match chunks.free.pop() {
+            Some(chunk) => chunk,
+            None if chunks.made as usize == TOP * MIDDLE => return None,
+            None => {
+                let number = chunks.made;
+                chunks.made += 1;
+                self.publish(number)
+            }
+        };
+        // SAFETY: chunks live as long as the space (I-4).
+        unsafe { chunk.as_ref() }
+            .inbox
+            .store(inbox, Ordering::Release);
+        Some(chunk)
+    }
+
+    /// Takes a chunk back whose slots are all dead.
+    pub(super) fn give_chunk(&self, chunk: NonNull<Chunk>) {
+        // SAFETY: chunks live as long as the space (I-4).
+        unsafe { chunk.as_ref() }
+            .inbox
+            .store(ptr::null_mut(), Ordering::Release);
+        self.chunks.lock().free.push(chunk);
+    }
+
+    /// Makes chunk `number` and enters it in the directory; the caller holds the chunks' lock.
+    fn publish(&self, number: u32) -> NonNull<Chunk> {
+        let slot = &self.top[number as usize / MIDDLE];
+        if slot.load(Ordering::Acquire).is_null() {
+            let middle: Box<Middle> = Box::new([const { AtomicPtr::new(ptr::null_mut()) }; MIDDLE]);
+            slot.store(Box::into_raw(middle), Ordering::Release);
+        }
+        let chunk = Chunk::boxed(number);
+        let raw = Box::into_raw(chunk);
+        // SAFETY: set just above or by an earlier call, never unset (I-4).
+        let middle = unsafe { &*slot.load(Ordering::Acquire) };
+        middle[number as usize % MIDDLE].store(raw, Ordering::Release);
+        NonNull::new(raw).expect("a box is not null")
+    }
+}
+
+impl Drop for IdSpace {
+    fn drop(&mut self) {
+        for top in &mut self.top {
+            let middle = *top.get_mut();
+            if middle.is_null() {
+                continue;
+            }
+            // SAFETY: made by `Box::into_raw` in `publish`; `&mut self` proves the last use (I-4).
+            let mut middle = unsafe { Box::from_raw(middle) };
+            for chunk in middle
+                .iter_mut()
+                .map(|slot| *slot.get_mut())
+                .filter(|slot| !slot.is_null())
+            {
+                // SAFETY: as above (I-4).
+                drop(unsafe { Box::from_raw(chunk) });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for IdSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdSpace")
+            .field("chunks", &self.chunks.lock().made)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Chunk {
+    fn boxed(number: u32) -> Box<Self> {
+        let entries: Vec<Entry> = (0..Self::ENTRIES).map(|_| Entry::new()).collect();
+        let entries: Box<[Entry; Self::ENTRIES]> = entries
+            .try_into()
+            .unwrap_or_else(|_| unreachable!("made with that length"));
+        Box::new(Self {
+            number,
+            inbox: AtomicPtr::new(ptr::null_mut()),
+            entries: *entries,
+        })
+    }
+}
+
+/// Gives a closing, empty slot to the shard that frees it.
+fn hand_over(chunk: &Chunk, entry: &Entry, key: u32) {
+    let inbox = chunk.inbox.load(Ordering::Acquire);
+    // SAFETY: a shard gives its chunks back only when all slots are free, and this one is not
+    // freed before it has been handed over, so the chunk's shard and its inbox are alive (I-4).
+    let inbox = unsafe { inbox.as_ref() }.expect("a live slot belongs to a shard");
+    inbox.push(entry, key);
+}
+
+/// What `begin_close` found.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ClosingOn {
+    /// The host's number; still open until the shard has freed the slot.
+    pub raw: RawDescriptor,
+    /// How many are inside; their requests are to be cancelled.
+    pub inside: u64,
+    /// On which workers (bits by index modulo 64) there may be such requests.
+    pub workers: u64,
+}
+
+/// The right to use what an id names; it is not freed while this exists.
+pub struct Entered<'space> {
+    chunk: &'space Chunk,
+    entry: &'space Entry,
+    key: u32,
+}
+
+impl Entered<'_> {
+    /// The host's number.
+    pub fn raw(&self) -> RawDescriptor {
+        self.entry.raw()
+    }
+
+    /// The process that it belongs to.
+    pub fn owner(&self) -> Option<Id> {
+        self.entry.owner()
+    }
+
+    /// Whether somebody has begun to close it meanwhile.
+    pub fn is_closing(&self) -> bool {
+        self.entry.word().is_closing()
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if self.entry.exit() {
+            hand_over(self.chunk, self.entry, self.key);
+        }
+    }
+}
+
+impl fmt::Debug for Entered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entered")
+            .field("id", &self.entry.id(self.key))
+            .finish_non_exhaustive()
+    }
+}

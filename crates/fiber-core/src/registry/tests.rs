@@ -1,0 +1,1 @@
+//! The laws of ids, on small spaces.

@@ -1,0 +1,132 @@
+//! A lock for a few instructions: wait lists, rare queues.
+//!
+//! Never held across a switch, and nothing under it blocks or calls out. A plain test-and-set
+//! lock: with one holder for nanoseconds nothing better pays, and a waiter that spins for long
+//! gives its time slice away through the host.
+
+use core::{
+    cell::UnsafeCell,
+    hint,
+    ops::{Deref, DerefMut},
+};
+
+use crate::{
+    env::hooks,
+    primitive::{AtomicBool, Ordering},
+};
+
+const SPINS_BEFORE_RELAX: u32 = 64;
+
+/// A value under a spin lock.
+#[derive(Debug)]
+pub struct SpinLock<T> {
+    locked: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock hands the value to one thread at a time, so sharing it needs only that the
+// value may move between threads; this is where the lists of I-12 get their mutual exclusion.
+unsafe impl<T: Send> Sync for SpinLock<T> {}
+// SAFETY: moving the lock moves the value, which may be moved; it borrows nothing (I-12).
+unsafe impl<T: Send> Send for SpinLock<T> {}
+
+impl<T> SpinLock<T> {
+    /// A free lock around `value`.
+    #[cfg(not(loom))]
+    pub const fn new(value: T) -> Self {
+        Self {
+            locked: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// A free lock around `value`.
+    #[cfg(loom)]
+    pub fn new(value: T) -> Self {
+        Self {
+            locked: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Waits for the lock, spinning.
+    #[inline]
+    pub fn lock(&self) -> SpinGuard<'_, T> {
+        if self
+            .locked
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            self.lock_contended();
+        }
+        SpinGuard { lock: self }
+    }
+
+    #[cold]
+    fn lock_contended(&self) {
+        let mut spins = 0;
+        loop {
+            while self.locked.load(Ordering::Relaxed) {
+                relax(&mut spins);
+            }
+            if self
+                .locked
+                .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    /// The value, without locking: the borrow proves that nobody else has it.
+    pub fn as_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+/// One step of waiting for another thread to leave a few-instruction window.
+pub(crate) fn relax(spins: &mut u32) {
+    *spins += 1;
+    if *spins % SPINS_BEFORE_RELAX == 0 {
+        #[cfg(loom)]
+        loom::thread::yield_now();
+        if let Some(hooks) = hooks() {
+            (hooks.relax)();
+            return;
+        }
+    }
+    #[cfg(loom)]
+    loom::thread::yield_now();
+    hint::spin_loop();
+}
+
+/// The value, until this is dropped.
+#[derive(Debug)]
+pub struct SpinGuard<'lock, T> {
+    lock: &'lock SpinLock<T>,
+}
+
+impl<T> Deref for SpinGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the guard exists only while this thread holds the lock (I-12).
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for SpinGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the guard exists only while this thread holds the lock, and `&mut self` makes
+        // this the only reference through it (I-12).
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for SpinGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.locked.store(false, Ordering::Release);
+    }
+}
