@@ -54,10 +54,6 @@ impl Id {
         Namespace((self.0.get() >> 16) as u16)
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a field of the word is meant"
-    )]
     pub(crate) const fn key(self) -> u32 {
         (self.0.get() >> 32) as u32
     }
@@ -102,6 +98,11 @@ impl Namespace {
     pub const STREAM: Self = Self(3);
     /// Listening sockets.
     pub const LISTENER: Self = Self(4);
+
+    /// Whether ids of it name a descriptor of the host.
+    pub const fn is_descriptor(self) -> bool {
+        matches!(self, Self::STREAM | Self::LISTENER)
+    }
 
     pub(crate) const fn from_number(number: u16) -> Self {
         Self(number)

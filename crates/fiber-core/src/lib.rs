@@ -5,19 +5,35 @@
 //!
 //! 1. [`env`]: what a host does for us; [`request`]: what it is asked, as data.
 //! 2. [`id`] and [`registry`]: the only names of resources.
+//! 3. [`fiber`] and [`park`]: blocking code with a stack of its own, and the one way to block.
+//! 4. [`operation`]: everything that one can block on, as values.
+//! 5. [`timer`], [`timeout`], [`io`]: time and input and output, on top of parking.
+//! 6. [`context`]: one worker, as its fibers see it and as a scheduler drives it.
 #![no_std]
 
 extern crate alloc;
 
+pub mod context;
 pub mod env;
 pub mod error;
+pub mod fiber;
 pub mod id;
+mod inflight;
+pub mod io;
+pub mod operation;
+pub mod park;
 mod primitive;
 pub mod registry;
 pub mod request;
+#[cfg(any(test, feature = "script"))]
+pub mod script;
 pub mod spin;
+pub mod stack;
+pub mod timeout;
+pub mod timer;
 
 pub use crate::{
+    context::Context,
     error::{IoError, IoErrorKind, Stale, StaleReason},
     id::{Id, Namespace},
 };

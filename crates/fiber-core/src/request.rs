@@ -24,6 +24,10 @@ const _: () = assert!(
 
 /// The host's own number of a descriptor: a file descriptor, a simulated socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "hosts build it; it is its number"
+)]
 pub struct RawDescriptor(pub u32);
 
 /// What a completion is about.
@@ -61,7 +65,6 @@ impl Token {
     }
 
     /// The slot.
-    #[expect(clippy::cast_possible_truncation, reason = "masked to 30 bits")]
     pub const fn slot(self) -> u32 {
         (self.0 >> 32) as u32 & ((1 << Self::SLOT_BITS) - 1)
     }
@@ -366,6 +369,29 @@ pub enum RequestKind {
     Close,
     Cancel,
     CancelAllOn,
+}
+
+impl RequestKind {
+    /// Every kind.
+    pub const ALL: [Self; 17] = [
+        Self::Nop,
+        Self::Ready,
+        Self::Recv,
+        Self::Send,
+        Self::RecvVectored,
+        Self::SendVectored,
+        Self::Accept,
+        Self::Connect,
+        Self::Listen,
+        Self::Shutdown,
+        Self::Duplicate,
+        Self::Address,
+        Self::SetOption,
+        Self::ReadOption,
+        Self::Close,
+        Self::Cancel,
+        Self::CancelAllOn,
+    ];
 }
 
 impl Request {

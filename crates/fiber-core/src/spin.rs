@@ -80,7 +80,7 @@ impl<T> SpinLock<T> {
     }
 
     /// The value, without locking: the borrow proves that nobody else has it.
-    pub fn as_mut(&mut self) -> &mut T {
+    pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
 }
@@ -88,7 +88,7 @@ impl<T> SpinLock<T> {
 /// One step of waiting for another thread to leave a few-instruction window.
 pub(crate) fn relax(spins: &mut u32) {
     *spins += 1;
-    if *spins % SPINS_BEFORE_RELAX == 0 {
+    if spins.is_multiple_of(SPINS_BEFORE_RELAX) {
         #[cfg(loom)]
         loom::thread::yield_now();
         if let Some(hooks) = hooks() {

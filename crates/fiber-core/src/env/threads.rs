@@ -54,6 +54,12 @@ impl ThreadHooks {
         let _ =
             INSTALLED.compare_exchange(ptr::null_mut(), this, Ordering::Release, Ordering::Relaxed);
     }
+
+    /// The hooks of this program, whichever host installed them. A host that multiplexes virtual
+    /// threads on one real thread swaps the slot through these.
+    pub fn installed() -> Option<&'static Self> {
+        hooks()
+    }
 }
 
 /// The installed hooks, if any host was ever made.

@@ -2,6 +2,10 @@
 
 /// A worker's index within its runtime, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "hosts build it; it is its number"
+)]
 pub struct WorkerId(pub u16);
 
 impl WorkerId {

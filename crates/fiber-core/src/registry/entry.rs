@@ -1,17 +1,19 @@
 //! One slot of the table, and the word that decides who may use it.
 //!
 //! ```text
-//! word  63       48 47     46      45 … 32 31      0
-//!      | generation | live | closing |  0   | inflight |
+//! word  63       48 47     46      45       44 … 32 31      0
+//!      | generation | live | closing | handed |  0   | inflight |
 //! ```
 //!
 //! | bit | set by | cleared by |
 //! |---|---|---|
 //! | live | the owning shard, on open | the owning shard, on free |
 //! | closing | anyone, once | the owning shard, on free |
+//! | handed | the closer; the last to leave while closing, unless it is set | the owning shard, on receipt |
 //! | inflight +1 | anyone, while live and not closing | the one who entered |
 //!
-//! Whoever makes `closing` and `inflight == 0` true at once hands the slot to the owning shard.
+//! Whoever sets `handed` links the slot into its shard's list, so it is never in it twice. The
+//! shard, on receipt, frees an empty slot, and cancels what goes on in any other.
 
 use core::sync::atomic::AtomicPtr;
 
@@ -28,6 +30,7 @@ pub(super) const NO_KEY: u32 = u32::MAX;
 const GENERATION_SHIFT: u32 = 48;
 const LIVE: u64 = 1 << 47;
 const CLOSING: u64 = 1 << 46;
+const HANDED: u64 = 1 << 45;
 const INFLIGHT: u64 = 0xffff_ffff;
 
 /// What a word says.
@@ -39,7 +42,6 @@ impl Word {
         Self((generation as u64) << GENERATION_SHIFT)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the top 16 bits are meant")]
     pub(super) const fn generation(self) -> u16 {
         (self.0 >> GENERATION_SHIFT) as u16
     }
@@ -167,29 +169,45 @@ impl Entry {
         }
     }
 
-    /// Counts the caller out; true if it was the last one of a closing incarnation.
+    /// Counts the caller out; true if it must hand the slot over to its shard.
     #[must_use]
     pub(super) fn exit(&self) -> bool {
-        let before = Word(self.word.fetch_sub(1, Ordering::AcqRel));
-        debug_assert!(before.inflight() > 0, "left more often than entered");
-        before.is_closing() && before.inflight() == 1
-    }
-
-    /// Marks the incarnation as closing: nobody enters any more. Answers how many are inside.
-    pub(super) fn begin_close(&self, id: Id) -> Result<u64, StaleReason> {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            self.check(Word(word), id)?;
-            match self.word.compare_exchange_weak(
-                word,
-                word | CLOSING,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(Word(word).inflight()),
+            debug_assert!(Word(word).inflight() > 0, "left more often than entered");
+            let last = Word(word).is_closing() && Word(word).inflight() == 1;
+            let hand_over = last && word & HANDED == 0;
+            let after = (word - 1) | if hand_over { HANDED } else { 0 };
+            match self
+                .word
+                .compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return hand_over,
                 Err(seen) => word = seen,
             }
         }
+    }
+
+    /// Marks the incarnation as closing: nobody enters any more. The caller hands the slot over.
+    pub(super) fn begin_close(&self, id: Id) -> Result<(), StaleReason> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            self.check(Word(word), id)?;
+            let after = word | CLOSING | HANDED;
+            match self
+                .word
+                .compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return Ok(()),
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// The owning shard has taken the slot out of its list: says how many are still inside. If
+    /// there are some, the last of them hands it over again.
+    pub(super) fn receive(&self) -> u64 {
+        Word(self.word.fetch_and(!HANDED, Ordering::AcqRel)).inflight()
     }
 
     fn check(&self, word: Word, id: Id) -> Result<(), StaleReason> {
@@ -214,7 +232,7 @@ pub(super) struct Chunk {
     pub(super) number: u32,
     /// Where handed-over slots go; null while no shard owns the chunk.
     pub(super) inbox: AtomicPtr<ShardInbox>,
-    pub(super) entries: [Entry; Chunk::ENTRIES],
+    pub(super) entries: [Entry; Self::ENTRIES],
 }
 
 impl Chunk {

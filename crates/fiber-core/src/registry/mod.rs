@@ -4,8 +4,8 @@
 //! IdSpace (one a world)                 Shard (one a worker)
 //! ┌ directory ┐    ┌ chunk of 1024 ┐    owns chunks; opens, lists by owner, frees
 //! │ key >> 21 │──▶ │ entry, 64 B   │ ◀─ any worker: `enter` by one CAS on the entry's word
-//! └───────────┘    └───────────────┘ ◀─ any thread: `begin_close`; the last one out hands the
-//!                                       entry to its shard, which alone frees it
+//! └───────────┘    └───────────────┘ ◀─ any thread: `close`; the closer and the last one out
+//!                                       hand the entry to its shard, which alone frees it
 //! ```
 //!
 //! An entry's slot is reused with the next generation; when generations run out the slot is
@@ -16,8 +16,8 @@ mod shard;
 mod space;
 
 pub use self::{
-    shard::{Full, Released, Shard},
-    space::{ClosingOn, Entered, IdSpace},
+    shard::{Full, Received, Shard},
+    space::{Entered, IdSpace},
 };
 
 #[cfg(test)]

@@ -69,14 +69,27 @@ pub struct Full {
     pub limit: usize,
 }
 
-/// A slot that was just freed: what the host must be told.
+/// A closing slot that its shard has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Released {
-    /// The id that is stale from now on.
-    pub id: Id,
-    /// The host's number of what it named.
-    pub raw: RawDescriptor,
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the worker that owns the shard matches on it"
+)]
+pub enum Received {
+    /// It is free: the id is stale, and the host is to close its number.
+    Freed {
+        /// The id that is stale from now on.
+        id: Id,
+        /// The host's number of what it named.
+        raw: RawDescriptor,
+    },
+    /// Others are still inside: their requests are to be cancelled. It comes again when they left.
+    Busy {
+        /// The host's number of what it names.
+        raw: RawDescriptor,
+        /// On which workers (bits by index modulo 64) there may be requests.
+        workers: u64,
+    },
 }
 
 impl Shard {
@@ -131,15 +144,23 @@ impl Shard {
         self.inbox.head.load(Ordering::Acquire) != NO_KEY
     }
 
-    /// Frees the slots that were handed over, last one first, and tells about each.
-    pub fn reap(&mut self, space: &IdSpace, mut released: impl FnMut(Released)) {
+    /// Receives the slots that were handed over, last one first, and tells about each.
+    pub fn receive(&mut self, space: &IdSpace, mut tell: impl FnMut(Received)) {
         let mut key = self.inbox.head.swap(NO_KEY, Ordering::AcqRel);
         while key != NO_KEY {
             let entry = space
                 .entry(key)
                 .expect("handed over from the shard's own chunks");
+            // Read before the slot may be handed over again.
             let next = entry.reap_next.load(Ordering::Relaxed);
-            released(self.free_slot(space, key, entry));
+            tell(if entry.receive() == 0 {
+                self.free_slot(space, key, entry)
+            } else {
+                Received::Busy {
+                    raw: entry.raw(),
+                    workers: entry.workers(),
+                }
+            });
             key = next;
         }
     }
@@ -201,9 +222,9 @@ impl Shard {
         Some(chunk)
     }
 
-    fn free_slot(&mut self, space: &IdSpace, key: u32, entry: &Entry) -> Released {
+    fn free_slot(&mut self, space: &IdSpace, key: u32, entry: &Entry) -> Received {
         let id = entry.id(key).expect("a live slot has a generation");
-        let released = Released {
+        let freed = Received::Freed {
             id,
             raw: entry.raw(),
         };
@@ -217,7 +238,7 @@ impl Shard {
         } else {
             self.free.push_back(key);
         }
-        released
+        freed
     }
 
     fn link(&mut self, space: &IdSpace, owner: Id, key: u32, entry: &Entry) {

@@ -97,25 +97,18 @@ impl IdSpace {
         })
     }
 
-    /// Marks what `id` names as closing: nobody enters it any more, and when the last one has left
-    /// its shard frees it. Legal from any thread, exactly once an incarnation.
+    /// Closes what `id` names: nobody enters it any more, and its shard frees it when the last one
+    /// has left. Never waits; legal from any thread, once an incarnation.
     ///
     /// # Errors
     /// When `id` names nothing, or nothing any more; also on the second call.
-    pub fn begin_close(&self, id: Id) -> Result<ClosingOn, Stale> {
+    pub fn close(&self, id: Id) -> Result<(), Stale> {
         let (chunk, entry) = self.find(id)?;
-        let inside = entry
+        entry
             .begin_close(id)
             .map_err(|reason| Stale::new(id, reason))?;
-        let closing = ClosingOn {
-            raw: entry.raw(),
-            inside,
-            workers: entry.workers(),
-        };
-        if inside == 0 {
-            hand_over(chunk, entry, id.key());
-        }
-        Ok(closing)
+        hand_over(chunk, entry, id.key());
+        Ok(())
     }
 
     /// Whether `id` names something that is not closing.
@@ -234,22 +227,10 @@ impl Chunk {
 /// Gives a closing, empty slot to the shard that frees it.
 fn hand_over(chunk: &Chunk, entry: &Entry, key: u32) {
     let inbox = chunk.inbox.load(Ordering::Acquire);
-    // SAFETY: a shard gives its chunks back only when all slots are free, and this one is not
-    // freed before it has been handed over, so the chunk's shard and its inbox are alive (I-4).
+    // SAFETY: a shard gives its chunks back only when all slots are free, and this one, marked as
+    // handed over by the caller, is not freed before it is in the shard's list, so the chunk's shard and its inbox are alive (I-4).
     let inbox = unsafe { inbox.as_ref() }.expect("a live slot belongs to a shard");
     inbox.push(entry, key);
-}
-
-/// What `begin_close` found.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct ClosingOn {
-    /// The host's number; still open until the shard has freed the slot.
-    pub raw: RawDescriptor,
-    /// How many are inside; their requests are to be cancelled.
-    pub inside: u64,
-    /// On which workers (bits by index modulo 64) there may be such requests.
-    pub workers: u64,
 }
 
 /// The right to use what an id names; it is not freed while this exists.

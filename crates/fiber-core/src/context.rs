@@ -1,0 +1,319 @@
+//! One worker as its fibers see it, and as its scheduler drives it.
+//!
+//! ```text
+//!   scheduler's loop                            fibers of this worker
+//!   ───────────────                             ─────────────────────
+//!   take_ready ─▶ resume(fiber) ──────────────▶ …runs, stages requests, arms timers…
+//!        ▲              ◀── park / yield / end ──┘
+//!        └── turn(wait): staged out, completions in, their fibers ready
+//! ```
+//!
+//! The thread slot points here while the worker runs; everything in it stays on that thread.
+
+use alloc::{boxed::Box, rc::Rc, sync::Arc, vec::Vec};
+use core::{
+    cell::{Cell, RefCell},
+    fmt, mem,
+    ptr::{self, NonNull},
+};
+
+use crate::{
+    env::{Env, Instant, Port, SharedEnv, Site, StackMemory, Staged, WorkerId, hooks},
+    fiber::{Fiber, FiberQueue, Header, Inbox},
+    id::{Id, Namespace},
+    inflight::Inflight,
+    park::BUDGET,
+    registry::Shard,
+    request::{Completion, RawDescriptor},
+    timer::TimerNode,
+};
+
+mod drive;
+mod life;
+
+pub use self::{
+    drive::Turned,
+    life::{FiberReport, Resumed},
+};
+
+/// What a worker's scheduler does for its fibers. All of it happens on the worker's own thread.
+pub trait Schedule {
+    /// Puts a timer into the wheel.
+    ///
+    /// # Safety
+    /// The node stays in place until it has expired or was disarmed (I-12).
+    unsafe fn arm(&self, node: NonNull<TimerNode>);
+
+    /// Takes a timer out of the wheel before it has expired.
+    fn disarm(&self, node: &TimerNode);
+
+    /// Takes a new fiber and runs it soon.
+    fn launch(&self, fiber: Fiber, placement: Placement);
+
+    /// Has every worker in `workers` (bits by index modulo 64), this one included, cancel its
+    /// requests on a descriptor.
+    fn cancel_on(&self, workers: u64, descriptor: RawDescriptor);
+}
+
+/// Where a new fiber may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Placement {
+    /// On whichever worker is free.
+    Anywhere,
+    /// On the worker that spawns it: its closure may not leave the thread.
+    Here,
+}
+
+/// Everything that a [`Context`] is made of.
+#[expect(missing_debug_implementations, reason = "parts of trait objects")]
+#[expect(clippy::exhaustive_structs, reason = "the scheduler builds it")]
+pub struct Parts {
+    /// The world.
+    pub env: SharedEnv,
+    /// Which worker.
+    pub worker: WorkerId,
+    /// Its door to the host.
+    pub port: Box<dyn Port>,
+    /// Where other threads make its fibers ready.
+    pub inbox: Arc<dyn Inbox>,
+    /// Its scheduler.
+    pub schedule: Rc<dyn Schedule>,
+    /// The process to which fibers spawned outside of any other belong.
+    pub process: Option<Id>,
+    /// How many requests may be in flight at once.
+    pub requests_max: u32,
+    /// How many ids may be live at once.
+    pub ids_max: usize,
+}
+
+/// One worker. Made, used and dropped on the worker's own thread.
+pub struct Context {
+    env: SharedEnv,
+    has_chooser: bool,
+    worker: WorkerId,
+    inbox: Arc<dyn Inbox>,
+    schedule: Rc<dyn Schedule>,
+    process: Option<Id>,
+    current: Cell<*const Header>,
+    budget: Cell<u32>,
+    no_suspend: Cell<u32>,
+    ready: RefCell<FiberQueue>,
+    pub(crate) port: RefCell<Box<dyn Port>>,
+    pub(crate) staged: RefCell<Staged>,
+    pub(crate) inflight: RefCell<Inflight>,
+    completions: RefCell<Vec<Completion>>,
+    pub(crate) shard: RefCell<Shard>,
+    stacks: RefCell<[Vec<StackMemory>; 5]>,
+    started: Cell<*const Header>,
+    started_count: Cell<usize>,
+}
+
+impl Context {
+    /// A worker that runs nothing yet.
+    pub fn new(parts: Parts) -> Self {
+        let shard = Shard::new(parts.ids_max, parts.port.unparker());
+        Self {
+            has_chooser: parts.env.chooser().is_some(),
+            env: parts.env,
+            worker: parts.worker,
+            inbox: parts.inbox,
+            schedule: parts.schedule,
+            process: parts.process,
+            current: Cell::new(ptr::null()),
+            budget: Cell::new(BUDGET),
+            no_suspend: Cell::new(0),
+            ready: RefCell::default(),
+            port: RefCell::new(parts.port),
+            staged: RefCell::default(),
+            inflight: RefCell::new(Inflight::new(parts.requests_max)),
+            completions: RefCell::default(),
+            shard: RefCell::new(shard),
+            stacks: RefCell::default(),
+            started: Cell::new(ptr::null()),
+            started_count: Cell::new(0),
+        }
+    }
+
+    /// Makes this the calling thread's worker while `body` runs; what it was before is restored.
+    pub fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
+        let hooks = self.env.hooks();
+        hooks.install();
+        let hooks = crate::env::hooks().unwrap_or(hooks);
+        let _restore = Restore {
+            before: (hooks.slot)(),
+            set: hooks.set_slot,
+        };
+        (hooks.set_slot)(ptr::from_ref(self).cast());
+        body()
+    }
+
+    /// Gives the calling thread's worker, if it is one.
+    #[inline]
+    pub fn with<R>(body: impl FnOnce(Option<&Self>) -> R) -> R {
+        let slot = hooks().map_or(ptr::null(), |hooks| (hooks.slot)());
+        // SAFETY: the slot is null or was set by `enter`, whose `&self` outlives everything that
+        // runs on this thread until the slot is restored; fibers stay on it (I-11).
+        body(unsafe { slot.cast::<Self>().as_ref() })
+    }
+
+    /// Gives the running fiber and its worker; `None` on a plain thread, and on a worker outside
+    /// of its fibers.
+    #[inline]
+    pub(crate) fn with_current<R>(body: impl FnOnce(&Self, &Header) -> R) -> Option<R> {
+        Self::with(|context| {
+            let context = context?;
+            // SAFETY: set around each resume; the running fiber's block is alive (I-11).
+            let fiber = unsafe { context.current.get().as_ref() }?;
+            Some(body(context, fiber))
+        })
+    }
+
+    /// [`Context::with_current`] for what only a fiber can do.
+    pub(crate) fn with_fiber<R>(what: &str, body: impl FnOnce(&Self, &Header) -> R) -> R {
+        match Self::with_current(body) {
+            Some(result) => result,
+            None => panic!("{what} needs a fiber: call it inside of `Runtime::run`"),
+        }
+    }
+
+    /// Whether `fiber` is the one that is running here.
+    pub(crate) fn current_is(fiber: &Fiber) -> bool {
+        Self::with_current(|_, running| ptr::eq(running, fiber.as_raw().as_ptr())) == Some(true)
+    }
+
+    pub(crate) fn is_on_fiber(&self) -> bool {
+        !self.current.get().is_null()
+    }
+
+    /// The world.
+    pub fn env(&self) -> &dyn Env {
+        &*self.env
+    }
+
+    /// The world, to keep.
+    pub fn shared_env(&self) -> SharedEnv {
+        Arc::clone(&self.env)
+    }
+
+    /// Which worker this is.
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// The scheduler behind it.
+    pub fn schedule(&self) -> &dyn Schedule {
+        &*self.schedule
+    }
+
+    /// The world's clock, read now.
+    pub fn now(&self) -> Instant {
+        self.env.now()
+    }
+
+    /// The process of the running fiber, or that of the runtime.
+    pub fn process(&self) -> Option<Id> {
+        // SAFETY: as in `with_current` (I-11).
+        let running = unsafe { self.current.get().as_ref() };
+        running.map_or(self.process, Header::process)
+    }
+
+    /// Decides something in a simulator; elsewhere it is always 0.
+    #[inline]
+    pub fn choose(&self, site: Site, n: usize) -> usize {
+        if !self.has_chooser || n < 2 {
+            return 0;
+        }
+        let limit = u32::try_from(n).unwrap_or(u32::MAX);
+        self.env
+            .chooser()
+            .map_or(0, |chooser| chooser.choose(site, limit)) as usize
+    }
+
+    pub(crate) fn has_chooser(&self) -> bool {
+        self.has_chooser
+    }
+
+    pub(crate) fn budget(&self) -> &Cell<u32> {
+        &self.budget
+    }
+
+    pub(crate) fn no_suspend_depth(&self) -> &Cell<u32> {
+        &self.no_suspend
+    }
+
+    pub(crate) fn assert_may_suspend(&self, waiting_for: &str) {
+        assert!(
+            self.no_suspend.get() == 0,
+            "suspended inside of no_suspend: {waiting_for}"
+        );
+    }
+
+    pub(crate) fn is_home(&self, home: NonNull<dyn Inbox>) -> bool {
+        ptr::addr_eq(Arc::as_ptr(&self.inbox), home.as_ptr())
+    }
+
+    pub(crate) fn home(&self) -> NonNull<dyn Inbox> {
+        NonNull::from_ref(&*self.inbox)
+    }
+
+    /// Queues a fiber of this worker that was woken, or is new here.
+    #[inline]
+    pub fn ready(&self, fiber: Fiber) {
+        self.ready.borrow_mut().push(fiber);
+    }
+
+    /// Queues fibers of this worker, in order.
+    pub fn ready_all(&self, fibers: &mut FiberQueue) {
+        self.ready.borrow_mut().append(fibers);
+    }
+
+    pub(crate) fn requeue(&self, fiber: &Header) {
+        self.ready(fiber.runtime_reference());
+    }
+
+    /// How many fibers are ready.
+    #[inline]
+    pub fn ready_len(&self) -> usize {
+        self.ready.borrow().len()
+    }
+
+    /// Whether a fiber is ready.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        self.ready_len() != 0
+    }
+
+    /// Takes the next ready fiber: the oldest, or a simulator's choice.
+    #[inline]
+    pub fn take_ready(&self) -> Option<Fiber> {
+        const NEXT: Site = Site::new("sched.next");
+        if !self.has_chooser {
+            return self.ready.borrow_mut().pop();
+        }
+        let index = self.choose(NEXT, self.ready_len());
+        self.ready.borrow_mut().remove(index)
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("worker", &self.worker)
+            .field("ready", &self.ready_len())
+            .field("started", &self.started_count.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts the thread slot back.
+struct Restore {
+    before: *const (),
+    set: fn(*const ()),
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        (self.set)(self.before);
+    }
+}

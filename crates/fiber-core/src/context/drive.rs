@@ -1,0 +1,166 @@
+//! What the scheduler's loop does with a worker: turns, and the end.
+
+use alloc::vec::Vec;
+use core::{mem, ptr::NonNull, time::Duration};
+
+use super::{Context, Id};
+use crate::{
+    env::{HostFault, TurnInfo, Undrained, Wait},
+    error::{IoErrorKind, Stale},
+    inflight::{Answer, IoWait},
+    registry::Received,
+    request::{Completion, Outcome, RawDescriptor, Request, Token},
+};
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turned {
+    /// What the host did.
+    pub host: TurnInfo,
+    /// How many fibers' requests were answered.
+    pub answered: usize,
+}
+
+impl Context {
+    /// Hands everything staged to the host, waits as told, and makes ready whose requests were
+    /// answered.
+    ///
+    /// # Errors
+    /// When the port is broken: the worker cannot go on.
+    pub fn turn(&self, wait: Wait) -> Result<Turned, HostFault> {
+        self.receive_closing();
+        let mut completions = mem::take(&mut *self.completions.borrow_mut());
+        let host = {
+            let mut port = self.port.borrow_mut();
+            port.turn(&mut self.staged.borrow_mut(), wait, &mut completions)
+        };
+        let answered = self.deliver_all(&mut completions);
+        *self.completions.borrow_mut() = completions;
+        host.map(|host| Turned { host, answered })
+    }
+
+    /// Whether a turn has something to tell the host.
+    pub fn has_staged(&self) -> bool {
+        !self.staged.borrow().is_empty() || self.shard.borrow().has_handed_over()
+    }
+
+    /// How many requests the host has not answered.
+    pub fn inflight(&self) -> usize {
+        self.inflight.borrow().len()
+    }
+
+    /// How many ids are live here, those of fibers included.
+    pub fn live_ids(&self) -> usize {
+        self.shard.borrow().live()
+    }
+
+    /// Stages a cancel of everything on `descriptor`.
+    pub fn cancel_requests_on(&self, descriptor: RawDescriptor) {
+        self.stage_control(Request::CancelAllOn { descriptor });
+    }
+
+    /// Closes whatever `process` still owns here; the closing ends over the next turns.
+    pub fn close_owned_by(&self, process: Id) {
+        let owned = self.shard.borrow().owned_by(self.env().id_space(), process);
+        for id in owned {
+            // Somebody else may have begun to close it.
+            let _ = self.env().id_space().close(id);
+        }
+    }
+
+    /// Ends the worker's use of the world: cancels what is in flight, waits for it, and gives
+    /// stacks, ids and the port back. All of its fibers have ended.
+    ///
+    /// # Errors
+    /// When the host did not give everything back within `grace`; what it still has is leaked.
+    pub fn finish(self, grace: Duration) -> Result<(), Undrained> {
+        assert_eq!(self.started(), 0, "fibers outlive their worker");
+        let mut completions = Vec::new();
+        let drained = self.port.borrow_mut().drain(grace, &mut completions);
+        self.deliver_all(&mut completions);
+        self.give_stacks_back();
+        self.shard.into_inner().finish(self.env.id_space());
+        drained
+    }
+
+    pub(crate) fn stage_control(&self, request: Request) {
+        debug_assert!(request.is_control() || matches!(request, Request::Close { .. }));
+        // SAFETY: these requests lend no memory (I-3).
+        unsafe { self.staged.borrow_mut().push(Token::QUIET, request) };
+    }
+
+    pub(crate) fn close_id(&self, id: Id) {
+        let closed: Result<(), Stale> = self.env().id_space().close(id);
+        debug_assert!(closed.is_ok(), "closed by its owner, once");
+    }
+
+    /// Frees closing ids that nobody is inside of, and has the requests of the others cancelled.
+    fn receive_closing(&self) {
+        if !self.shard.borrow().has_handed_over() {
+            return;
+        }
+        self.shard
+            .borrow_mut()
+            .receive(self.env().id_space(), |received| match received {
+                Received::Freed { id, raw } if id.namespace().is_descriptor() => {
+                    self.stage_control(Request::Close { descriptor: raw });
+                }
+                Received::Freed { .. } => {}
+                Received::Busy { raw, workers } => self.schedule().cancel_on(workers, raw),
+            });
+    }
+
+    fn deliver_all(&self, completions: &mut Vec<Completion>) -> usize {
+        let mut answered = 0;
+        for completion in completions.drain(..) {
+            answered += usize::from(self.deliver(completion));
+        }
+        answered
+    }
+
+    fn deliver(&self, completion: Completion) -> bool {
+        debug_assert!(
+            !completion.more,
+            "only requests with one completion are staged"
+        );
+        let wait = self.inflight.borrow_mut().remove(completion.token);
+        let Some(wait) = wait else {
+            tracing::warn!(target: "fiber::core", ?completion, "a completion without its request");
+            return false;
+        };
+        // SAFETY: the fiber is suspended in the frame that holds this until the answer is set, and
+        // this is its one terminal completion (I-3).
+        let wait: &IoWait = unsafe { wait.as_ref() };
+        let answer = self.adopt(wait, completion.outcome);
+        let fiber = NonNull::new(wait.fiber.cast_mut());
+        wait.answer.set(Some(answer));
+        if let Some(fiber) = fiber {
+            // SAFETY: it is a fiber of this worker, suspended, so its block is alive (I-11).
+            unsafe { fiber.as_ref() }.wake();
+        }
+        true
+    }
+
+    /// Gives an opened descriptor its id and owner, before anybody asks whether it is still wanted.
+    pub(crate) fn adopt(&self, wait: &IoWait, outcome: Outcome) -> Answer {
+        match outcome {
+            Outcome::Done(number) => Answer::Done(number),
+            Outcome::Failed(error) => Answer::Failed(error),
+            Outcome::Opened(raw) => {
+                let space = self.env().id_space();
+                match self
+                    .shard
+                    .borrow_mut()
+                    .open(space, wait.opens, raw, wait.owner)
+                {
+                    Ok(id) => Answer::Opened(id),
+                    Err(_) => {
+                        self.stage_control(Request::Close { descriptor: raw });
+                        Answer::Failed(IoErrorKind::TooManyDescriptors.into())
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! How fibers end, and what unwinds them.
+
+use alloc::boxed::Box;
+use core::{any::Any, fmt};
+
+use crate::env::{Payload, StackError, Unwind};
+
+/// Why a fiber did not return a value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExitReason {
+    /// Its body panicked.
+    #[error("the fiber panicked: {0}")]
+    Panicked(PanicPayload),
+    /// It was cancelled before it had finished.
+    #[error("the fiber was cancelled")]
+    Cancelled,
+    /// It could not be started.
+    #[error("the fiber was not started: {0}")]
+    NoStack(StackError),
+    /// The caller waits for itself.
+    #[error("a fiber cannot join itself")]
+    Deadlock,
+}
+
+/// What a panic carried.
+pub struct PanicPayload(pub(crate) Payload);
+
+impl PanicPayload {
+    /// The message, if the payload is text as `panic!` makes it.
+    pub fn message(&self) -> Option<&str> {
+        let any: &(dyn Any + Send) = &*self.0;
+        any.downcast_ref::<&'static str>().copied().or_else(|| {
+            any.downcast_ref::<alloc::string::String>()
+                .map(|text| text.as_str())
+        })
+    }
+
+    /// The payload itself, to downcast or to resume the panic with.
+    pub fn into_inner(self) -> Payload {
+        self.0
+    }
+}
+
+impl fmt::Debug for PanicPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "PanicPayload({:?})",
+            self.message().unwrap_or("not text")
+        )
+    }
+}
+
+impl fmt::Display for PanicPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message().unwrap_or("a payload that is not text"))
+    }
+}
+
+/// Why a fiber should leave what it is waiting in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    /// The whole fiber was cancelled.
+    Cancel,
+    /// A `timeout` around the current code has expired; the number names it.
+    Expired(usize),
+}
+
+/// The private payload that unwinds a fiber: nobody else can make one or mistake it for a panic.
+pub(crate) struct Unwinding(pub(crate) Interrupt);
+
+impl Interrupt {
+    /// Unwinds the calling fiber.
+    pub(crate) fn throw(self, unwind: &dyn Unwind) -> ! {
+        unwind.throw(Box::new(Unwinding(self)))
+    }
+}
+
+/// What the end of a body means: a cancelled fiber, or a panic of the user's.
+pub(crate) fn classify(payload: Payload) -> ExitReason {
+    match payload.downcast::<Unwinding>() {
+        Ok(_) => ExitReason::Cancelled,
+        Err(payload) => ExitReason::Panicked(PanicPayload(payload)),
+    }
+}

@@ -1,0 +1,387 @@
+//! The typeless part of a fiber's block, and the handle to it.
+
+use alloc::boxed::Box;
+use core::{
+    cell::{Cell, UnsafeCell},
+    fmt,
+    mem::ManuallyDrop,
+    panic::Location,
+    ptr::{self, NonNull},
+};
+
+use corosensei::{Coroutine, Yielder};
+
+use super::{
+    block::VTable,
+    exit::{ExitReason, Interrupt},
+    wake::{Inbox, WakeWord},
+};
+use crate::{
+    context::Context,
+    env::{StackClass, Unwind},
+    id::Id,
+    operation::Latch,
+    primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering},
+    stack::OwnedStack,
+    timeout::TimeoutScope,
+};
+
+pub(crate) type FiberCoroutine = Coroutine<(), (), (), OwnedStack>;
+
+/// What is fixed about a fiber before it starts.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Attributes {
+    /// A name for reports.
+    pub name: Option<Box<str>>,
+    /// How large a stack it gets at its first run.
+    pub stack: StackClass,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+}
+
+impl Attributes {
+    /// No name, the default stack.
+    pub const fn new(spawned_at: &'static Location<'static>) -> Self {
+        Self {
+            name: None,
+            stack: StackClass::K256,
+            spawned_at,
+        }
+    }
+}
+
+/// Everything about a fiber but its closure and result.
+///
+/// | fields | touched by |
+/// |---|---|
+/// | `refs`, `wake`, `token`, `cancel`, `finished`, `exit` | anyone, atomics |
+/// | `next` | whoever has the fiber in a queue |
+/// | `home`, `id` | written before the fiber can be parked; then read by anyone |
+/// | the rest | the home worker only |
+pub(crate) struct Header {
+    refs: AtomicUsize,
+    wake: WakeWord,
+    token: AtomicBool,
+    cancel: AtomicBool,
+    finished: AtomicBool,
+    /// Who owes the result its drop, see `join`.
+    pub(super) claims: AtomicU8,
+    pub(super) next: AtomicPtr<Self>,
+    /// The whole block, closure and all, which a reference to the header does not reach.
+    this: Cell<Option<NonNull<Self>>>,
+    home: Cell<Option<NonNull<dyn Inbox>>>,
+    id: Cell<Option<Id>>,
+    process: Cell<Option<Id>>,
+    mask: Cell<u32>,
+    waiting_for: Cell<&'static str>,
+    scopes: Cell<*const TimeoutScope>,
+    yielder: Cell<*const Yielder<(), ()>>,
+    coroutine: UnsafeCell<Option<FiberCoroutine>>,
+    /// Links of the home worker's list of started fibers.
+    pub(crate) all_prev: Cell<*const Self>,
+    pub(crate) all_next: Cell<*const Self>,
+    pub(super) vtable: &'static VTable,
+    pub(crate) exit: Latch,
+    attributes: Attributes,
+}
+
+impl Header {
+    pub(super) fn new(attributes: Attributes, vtable: &'static VTable) -> Self {
+        Self {
+            refs: AtomicUsize::new(1),
+            wake: WakeWord::new(),
+            token: AtomicBool::new(false),
+            cancel: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            claims: AtomicU8::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+            this: Cell::new(None),
+            home: Cell::new(None),
+            id: Cell::new(None),
+            process: Cell::new(None),
+            mask: Cell::new(0),
+            waiting_for: Cell::new("its first run"),
+            scopes: Cell::new(ptr::null()),
+            yielder: Cell::new(ptr::null()),
+            coroutine: UnsafeCell::new(None),
+            all_prev: Cell::new(ptr::null()),
+            all_next: Cell::new(ptr::null()),
+            vtable,
+            exit: Latch::new(),
+            attributes,
+        }
+    }
+
+    pub(super) fn set_this(&self, this: NonNull<Self>) {
+        self.this.set(Some(this));
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.attributes.name.as_deref()
+    }
+
+    pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
+        self.attributes.spawned_at
+    }
+
+    pub(crate) fn stack_class(&self) -> StackClass {
+        self.attributes.stack
+    }
+
+    pub(crate) fn id(&self) -> Option<Id> {
+        self.id.get()
+    }
+
+    pub(crate) fn process(&self) -> Option<Id> {
+        self.process.get()
+    }
+
+    /// Names the fiber; before it is launched, while one thread has it.
+    pub(crate) fn set_identity(&self, id: Option<Id>, process: Option<Id>) {
+        self.id.set(id);
+        self.process.set(process);
+    }
+
+    pub(crate) fn wake_word(&self) -> &WakeWord {
+        &self.wake
+    }
+
+    /// Fixes the home worker, at the first run (I-11).
+    pub(crate) fn set_home(&self, home: NonNull<dyn Inbox>) {
+        self.home.set(Some(home));
+    }
+
+    pub(super) fn queue_at_home(&self) {
+        let home = self.home.get().expect("a parked fiber has been started");
+        // SAFETY: the fiber is suspended and nobody else may queue it, so its runtime, which
+        // waits for all of its fibers, is alive, and the inbox keeps itself alive from here (I-11).
+        let inbox = unsafe { home.as_ref() };
+        let mut fiber = Some(self.runtime_reference());
+        Context::with(|context| {
+            if let Some(context) = context.filter(|context| context.is_home(home))
+                && let Some(fiber) = fiber.take()
+            {
+                context.ready(fiber);
+            }
+        });
+        if let Some(fiber) = fiber {
+            inbox.push(fiber);
+        }
+    }
+
+    /// The runtime's own reference, which a suspended fiber leaves behind and which travels with
+    /// it through the queues: taken by whoever queues the fiber, and by nobody else.
+    pub(crate) fn runtime_reference(&self) -> Fiber {
+        Fiber::from_raw(self.this.get().expect("set when the block was made"))
+    }
+
+    /// A new handle.
+    pub(crate) fn handle(&self) -> Fiber {
+        let borrowed = ManuallyDrop::new(self.runtime_reference());
+        Fiber::clone(&borrowed)
+    }
+
+    /// Runs the body, on the fiber's stack.
+    pub(crate) fn run(&self, this: NonNull<Self>, unwind: &dyn Unwind) {
+        (self.vtable.run)(this, unwind);
+    }
+
+    /// Drops the result that nobody waits for.
+    pub(crate) fn discard(&self, this: NonNull<Self>) {
+        (self.vtable.discard)(this);
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancel.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn mask(&self) -> &Cell<u32> {
+        &self.mask
+    }
+
+    pub(crate) fn scopes(&self) -> &Cell<*const TimeoutScope> {
+        &self.scopes
+    }
+
+    pub(crate) fn waiting_for(&self) -> &Cell<&'static str> {
+        &self.waiting_for
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_token(&self) -> bool {
+        self.token.swap(false, Ordering::AcqRel)
+    }
+
+    /// Why the fiber should unwind at its next point, masks aside.
+    pub(crate) fn interrupt(&self) -> Option<Interrupt> {
+        if self.is_cancelled() {
+            return Some(Interrupt::Cancel);
+        }
+        TimeoutScope::outermost_expired(self.scopes.get()).map(Interrupt::Expired)
+    }
+
+    pub(crate) fn set_yielder(&self, yielder: &Yielder<(), ()>) {
+        self.yielder.set(yielder);
+    }
+
+    /// Switches back to the worker.
+    ///
+    /// # Safety
+    /// The caller runs on this fiber's stack.
+    pub(crate) unsafe fn switch_out(&self) {
+        // SAFETY: set when the body started, on the stack that the caller runs on, where it lies
+        // until the body returns (I-3).
+        let yielder = unsafe { &*self.yielder.get() };
+        yielder.suspend(());
+    }
+
+    /// The coroutine's place.
+    ///
+    /// # Safety
+    /// Only on the home worker, outside of the fiber, with no other reference into the place.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the home worker alone reaches it, as promised"
+    )]
+    pub(crate) unsafe fn coroutine(&self) -> &mut Option<FiberCoroutine> {
+        // SAFETY: exclusive by the caller's promise (I-11).
+        unsafe { &mut *self.coroutine.get() }
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.home.get().is_some()
+    }
+
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+        self.exit.open();
+    }
+}
+
+/// A handle to a fiber: it can be woken and cancelled through it, from any thread. Cloning costs a
+/// reference count.
+pub struct Fiber(NonNull<Header>);
+
+// SAFETY: through a handle only the atomics and what is fixed before launch are reached; the cells
+// of the home worker are behind crate-private calls made there (I-11).
+unsafe impl Send for Fiber {}
+// SAFETY: as above (I-11).
+unsafe impl Sync for Fiber {}
+
+impl Fiber {
+    /// Takes over the reference that `header` was counted for.
+    pub(crate) const fn from_raw(header: NonNull<Header>) -> Self {
+        Self(header)
+    }
+
+    /// Gives the reference away as a pointer.
+    pub(crate) fn into_raw(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
+    pub(crate) const fn as_raw(&self) -> NonNull<Header> {
+        self.0
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: the handle holds a reference count on the block (I-3).
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The fiber's id, once it was launched.
+    pub fn id(&self) -> Option<Id> {
+        self.header().id()
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> Option<&str> {
+        self.header().name()
+    }
+
+    /// Where it was spawned.
+    pub fn spawned_at(&self) -> &'static Location<'static> {
+        self.header().spawned_at()
+    }
+
+    /// Whether it has ended, in whatever way.
+    pub fn is_finished(&self) -> bool {
+        self.header().finished.load(Ordering::Acquire)
+    }
+
+    /// Whether it has run at all.
+    pub fn is_started(&self) -> bool {
+        self.header().is_started()
+    }
+
+    /// Makes the fiber's next [`park`](crate::park::park) return, or the current one; as
+    /// [`std::thread::Thread::unpark`], with one token. Legal at any time, from any thread.
+    ///
+    /// [`std::thread::Thread::unpark`]: https://doc.rust-lang.org/std/thread/struct.Thread.html
+    pub fn unpark(&self) {
+        self.header().token.store(true, Ordering::Release);
+        self.header().wake();
+    }
+
+    /// Asks the fiber to unwind: at its next unmasked park or checkpoint, and at every one after
+    /// that. Never waits; legal twice, on oneself, and after the end.
+    pub fn cancel(&self) {
+        self.header().cancel();
+    }
+
+    /// Ends a fiber that could not be started. The scheduler calls it.
+    pub(crate) fn fail(&self, reason: ExitReason) {
+        (self.header().vtable.fail)(self.0, reason);
+    }
+}
+
+impl Clone for Fiber {
+    fn clone(&self) -> Self {
+        let before = self.header().refs.fetch_add(1, Ordering::Relaxed);
+        assert!(
+            before < usize::MAX / 2,
+            "a fiber's handles are leaked without end"
+        );
+        Self(self.0)
+    }
+}
+
+impl Drop for Fiber {
+    fn drop(&mut self) {
+        if self.header().refs.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        // The last reference: everything that others did through theirs happened before.
+        self.header().refs.load(Ordering::Acquire);
+        (self.header().vtable.free)(self.0);
+    }
+}
+
+impl PartialEq for Fiber {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Fiber {}
+
+impl fmt::Debug for Fiber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Fiber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name(), self.id()) {
+            (Some(name), Some(id)) => write!(f, "'{name}' ({id})"),
+            (Some(name), None) => write!(f, "'{name}'"),
+            (None, Some(id)) => write!(f, "{id}"),
+            (None, None) => f.write_str("a fiber"),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Fibers: plain blocking code with a stack of its own.
+//!
+//! ```text
+//!            launch             first run: a stack is attached, the home worker fixed (I-11)
+//! [unstarted] ───▶ [ready] ───────▶ [running] ──park──▶ [parked] ──wake──▶ [ready] …
+//!      │ cancelled                      │ body returned, panicked or unwound
+//!      └───────────▶ [finished] ◀───────┘  stack reclaimed, id freed, joiners woken
+//! ```
+//!
+//! One heap block a fiber lives from spawn to the last handle: the [`Header`], and behind it the
+//! closure, later the result. While a fiber is unstarted it has no stack and may be moved between
+//! workers; once started it never changes its OS thread (I-11).
+
+mod block;
+mod exit;
+mod header;
+mod join;
+mod queue;
+mod wake;
+
+pub use self::{
+    block::Spawn,
+    exit::{ExitReason, PanicPayload},
+    header::{Attributes, Fiber},
+    join::JoinHandle,
+    queue::{FiberQueue, RemoteQueue},
+    wake::Inbox,
+};
+pub(crate) use self::{
+    exit::{Interrupt, Unwinding},
+    header::Header,
+};

@@ -1,0 +1,221 @@
+//! A queue of fibers, linked through their blocks: pushing neither allocates nor fails.
+
+use core::{
+    fmt, mem,
+    ptr::{self, NonNull},
+};
+
+use super::header::{Fiber, Header};
+use crate::primitive::{AtomicPtr, Ordering};
+
+/// A first-in, first-out queue. A fiber is in one queue at the most; each entry holds a reference.
+pub struct FiberQueue {
+    head: *mut Header,
+    tail: *mut Header,
+    len: usize,
+}
+
+// SAFETY: it owns handles, which may be sent, and reaches the links only through `&mut` (I-12).
+unsafe impl Send for FiberQueue {}
+
+impl FiberQueue {
+    /// An empty queue.
+    pub const fn new() -> Self {
+        Self {
+            head: ptr::null_mut(),
+            tail: ptr::null_mut(),
+            len: 0,
+        }
+    }
+
+    /// How many wait.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none waits.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a fiber that is in no queue.
+    #[inline]
+    pub fn push(&mut self, fiber: Fiber) {
+        let header = fiber.into_raw();
+        set_next(header, ptr::null_mut());
+        match NonNull::new(self.tail) {
+            None => self.head = header.as_ptr(),
+            Some(tail) => set_next(tail, header.as_ptr()),
+        }
+        self.tail = header.as_ptr();
+        self.len += 1;
+    }
+
+    /// Takes the one that waits longest.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Fiber> {
+        let head = NonNull::new(self.head)?;
+        self.head = next(head);
+        if self.head.is_null() {
+            self.tail = ptr::null_mut();
+        }
+        self.len -= 1;
+        Some(Fiber::from_raw(head))
+    }
+
+    /// Takes the one at `index`, counted from the oldest: a simulator's choice.
+    pub fn remove(&mut self, index: usize) -> Option<Fiber> {
+        if index == 0 {
+            return self.pop();
+        }
+        let mut before = NonNull::new(self.head)?;
+        for _ in 1..index {
+            before = NonNull::new(next(before))?;
+        }
+        let taken = NonNull::new(next(before))?;
+        set_next(before, next(taken));
+        if self.tail == taken.as_ptr() {
+            self.tail = before.as_ptr();
+        }
+        self.len -= 1;
+        Some(Fiber::from_raw(taken))
+    }
+
+    /// Appends all of `other`, in order.
+    pub fn append(&mut self, other: &mut Self) {
+        let other = mem::take(other);
+        match NonNull::new(self.tail) {
+            None => self.head = other.head,
+            Some(tail) => set_next(tail, other.head),
+        }
+        if !other.tail.is_null() {
+            self.tail = other.tail;
+        }
+        self.len += other.len;
+        mem::forget(other);
+    }
+}
+
+impl Default for FiberQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for FiberQueue {
+    fn drop(&mut self) {
+        while let Some(fiber) = self.pop() {
+            drop(fiber);
+        }
+    }
+}
+
+impl fmt::Debug for FiberQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FiberQueue")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+fn next(header: NonNull<Header>) -> *mut Header {
+    // SAFETY: the queue holds a reference to each of its entries (I-12).
+    unsafe { header.as_ref() }.next.load(Ordering::Relaxed)
+}
+
+fn set_next(header: NonNull<Header>, next: *mut Header) {
+    // SAFETY: the queue holds a reference to each of its entries (I-12).
+    unsafe { header.as_ref() }
+        .next
+        .store(next, Ordering::Relaxed);
+}
+
+/// A queue that any thread may push to and one thread empties: a worker's inbox. Lock-free; linked
+/// through the blocks, so pushing neither allocates nor fails. Its bound is the number of fibers.
+pub struct RemoteQueue {
+    /// Newest first.
+    newest: AtomicPtr<Header>,
+}
+
+impl RemoteQueue {
+    /// An empty queue.
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Self {
+            newest: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// An empty queue.
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        Self {
+            newest: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Appends a fiber that is in no queue; true if the queue was empty before.
+    pub fn push(&self, fiber: Fiber) -> bool {
+        let header = fiber.into_raw();
+        let mut newest = self.newest.load(Ordering::Relaxed);
+        loop {
+            set_next(header, newest);
+            match self.newest.compare_exchange_weak(
+                newest,
+                header.as_ptr(),
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return newest.is_null(),
+                Err(seen) => newest = seen,
+            }
+        }
+    }
+
+    /// Whether nothing is queued. Sequentially consistent with [`RemoteQueue::push`]: of a worker
+    /// that says it sleeps and then looks, and a waker that pushes and then looks whether the
+    /// worker sleeps, at least one sees the other.
+    pub fn is_empty(&self) -> bool {
+        self.newest.load(Ordering::SeqCst).is_null()
+    }
+
+    /// Takes everything, oldest first.
+    pub fn take(&self) -> FiberQueue {
+        let mut queue = FiberQueue::new();
+        if self.newest.load(Ordering::Relaxed).is_null() {
+            return queue;
+        }
+        let mut newer = self.newest.swap(ptr::null_mut(), Ordering::Acquire);
+        let mut oldest = ptr::null_mut();
+        while let Some(header) = NonNull::new(newer) {
+            newer = next(header);
+            set_next(header, oldest);
+            oldest = header.as_ptr();
+        }
+        while let Some(header) = NonNull::new(oldest) {
+            oldest = next(header);
+            queue.push(Fiber::from_raw(header));
+        }
+        queue
+    }
+}
+
+impl Default for RemoteQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for RemoteQueue {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+impl fmt::Debug for RemoteQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteQueue")
+            .field("empty", &self.is_empty())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,457 @@
+//! Blocking input and output of a fiber: borrowed slices, straight to the host.
+//!
+//! The caller's frame stays where it is until the terminal completion has come, whatever happens:
+//! a cancel, a deadline and a close only ask the host to hurry (I-3). So a plain `&mut [u8]` can be
+//! lent, and no guard or future exists that one could leak.
+//!
+//! ```text
+//! enter(id) ─▶ stage ─▶ park … ─▶ terminal completion ─▶ leave(id)
+//!                        │ cancelled, deadline, closed: stage Cancel, go on parking
+//! ```
+
+use core::{net::SocketAddr, pin::pin, ptr::NonNull};
+
+use crate::{
+    context::Context,
+    env::{Instant, TryNow},
+    error::{IoError, IoErrorKind, Stale},
+    fiber::Header,
+    id::{Id, Namespace},
+    inflight::{Answer, IoWait},
+    registry::{Entered, IdSpace},
+    request::{
+        End, Extent, Interest, Lent, LentMut, RawDescriptor, Request, Shutdown, SocketOption, Token,
+    },
+    timer::{Armed, TimerNode},
+};
+
+/// Receives bytes from a stream; 0 is its end.
+///
+/// # Suspends
+/// Until a byte has come (or all, with [`Extent::All`]).
+///
+/// # Cancellation
+/// A cancelled fiber unwinds, unless bytes had been moved: then they are returned, and the cancel
+/// waits for the next suspension point.
+///
+/// # Errors
+/// As the host reports; `TimedOut` once `deadline` has passed with nothing moved, `Closed` when
+/// the descriptor is closed meanwhile, `Stale` when it was closed before.
+pub fn recv(
+    id: Id,
+    into: &mut [u8],
+    extent: Extent,
+    deadline: Option<Instant>,
+) -> Result<usize, IoError> {
+    let into = LentMut::new(into);
+    // SAFETY: the slice is borrowed for this whole call (I-3).
+    unsafe {
+        on(id, deadline, |descriptor| Request::Recv {
+            descriptor,
+            into,
+            extent,
+        })
+    }
+    .map(bytes)
+}
+
+/// Sends bytes to a stream; gives how many. Otherwise as [`recv`].
+///
+/// # Errors
+/// As [`recv`].
+pub fn send(
+    id: Id,
+    from: &[u8],
+    extent: Extent,
+    deadline: Option<Instant>,
+) -> Result<usize, IoError> {
+    let from = Lent::new(from);
+    // SAFETY: the slice is borrowed for this whole call (I-3).
+    unsafe {
+        on(id, deadline, |descriptor| Request::Send {
+            descriptor,
+            from,
+            extent,
+        })
+    }
+    .map(bytes)
+}
+
+/// Receives into several buffers, in order. Otherwise as [`recv`].
+///
+/// # Safety
+/// Each buffer is borrowed exclusively for the whole call.
+///
+/// # Errors
+/// As [`recv`].
+pub unsafe fn recv_vectored(
+    id: Id,
+    into: &mut [LentMut],
+    deadline: Option<Instant>,
+) -> Result<usize, IoError> {
+    let count = count_of(into.len());
+    let into = NonNull::from_mut(into).cast();
+    // SAFETY: the caller promises the buffers, and the array is borrowed for this call (I-3).
+    unsafe {
+        on(id, deadline, |descriptor| Request::RecvVectored {
+            descriptor,
+            into,
+            count,
+        })
+    }
+    .map(bytes)
+}
+
+/// Sends from several buffers, in order. Otherwise as [`send`].
+///
+/// # Safety
+/// Each buffer is borrowed for the whole call.
+///
+/// # Errors
+/// As [`recv`].
+pub unsafe fn send_vectored(
+    id: Id,
+    from: &[Lent],
+    deadline: Option<Instant>,
+) -> Result<usize, IoError> {
+    let count = count_of(from.len());
+    let from = NonNull::from_ref(from).cast();
+    // SAFETY: the caller promises the buffers, and the array is borrowed for this call (I-3).
+    unsafe {
+        on(id, deadline, |descriptor| Request::SendVectored {
+            descriptor,
+            from,
+            count,
+        })
+    }
+    .map(bytes)
+}
+
+/// Waits until input or output of this kind can occur.
+///
+/// # Errors
+/// As [`recv`].
+pub fn ready(id: Id, interest: Interest, deadline: Option<Instant>) -> Result<(), IoError> {
+    // SAFETY: it lends no memory (I-3).
+    unsafe {
+        on(id, deadline, |descriptor| Request::Ready {
+            descriptor,
+            interest,
+        })
+    }
+    .map(drop)
+}
+
+/// Accepts a connection.
+///
+/// # Suspends
+/// Until one is there.
+///
+/// # Cancellation
+/// A cancelled fiber unwinds; a connection that was accepted at that moment is returned instead.
+///
+/// # Errors
+/// As [`recv`]; `TooManyDescriptors` at a limit, with the connection closed.
+pub fn accept(id: Id, deadline: Option<Instant>) -> Result<(Id, SocketAddr), IoError> {
+    let mut address = UNKNOWN;
+    let peer = NonNull::from_mut(&mut address);
+    // SAFETY: the address is a local of this frame (I-3).
+    let answer = unsafe {
+        on(id, deadline, |descriptor| Request::Accept {
+            descriptor,
+            peer,
+        })
+    }?;
+    Ok((opened(answer)?, address))
+}
+
+/// Opens a TCP connection.
+///
+/// # Suspends
+/// Until it stands or has failed.
+///
+/// # Errors
+/// As the host reports; `TimedOut` once `deadline` has passed.
+pub fn connect(to: SocketAddr, deadline: Option<Instant>) -> Result<Id, IoError> {
+    let mut to = to;
+    let request = Request::Connect {
+        to: NonNull::from_mut(&mut to),
+    };
+    // SAFETY: the address is a local of this frame (I-3).
+    opened(unsafe { perform(request, Namespace::STREAM, deadline) }?)
+}
+
+/// Listens for TCP connections.
+///
+/// # Errors
+/// As the host reports.
+pub fn listen(at: SocketAddr, backlog: u32) -> Result<Id, IoError> {
+    let mut at = at;
+    let request = Request::Listen {
+        at: NonNull::from_mut(&mut at),
+        backlog,
+    };
+    // SAFETY: the address is a local of this frame (I-3).
+    opened(unsafe { immediate(&request, Namespace::LISTENER) }?)
+}
+
+/// Makes a second descriptor for the same thing.
+///
+/// # Errors
+/// `Stale`, or at a limit.
+pub fn duplicate(id: Id) -> Result<Id, IoError> {
+    opened(immediate_on(id, |descriptor| Request::Duplicate {
+        descriptor,
+    })?)
+}
+
+/// Shuts a connection down, whole or by halves.
+///
+/// # Errors
+/// `Stale`, or as the host reports.
+pub fn shutdown(id: Id, how: Shutdown) -> Result<(), IoError> {
+    immediate_on(id, |descriptor| Request::Shutdown { descriptor, how }).map(drop)
+}
+
+/// An address of a socket.
+///
+/// # Errors
+/// `Stale`, or as the host reports.
+pub fn address(id: Id, end: End) -> Result<SocketAddr, IoError> {
+    let mut address = UNKNOWN;
+    let into = NonNull::from_mut(&mut address);
+    immediate_on(id, |descriptor| Request::Address {
+        descriptor,
+        end,
+        into,
+    })?;
+    Ok(address)
+}
+
+/// Sets a socket's option.
+///
+/// # Errors
+/// `Stale`, or as the host reports.
+pub fn set_option(id: Id, option: SocketOption, value: u32) -> Result<(), IoError> {
+    immediate_on(id, |descriptor| Request::SetOption {
+        descriptor,
+        option,
+        value,
+    })
+    .map(drop)
+}
+
+/// Reads a socket's option.
+///
+/// # Errors
+/// `Stale`, or as the host reports.
+pub fn read_option(id: Id, option: SocketOption) -> Result<u32, IoError> {
+    let answer = immediate_on(id, |descriptor| Request::ReadOption { descriptor, option })?;
+    Ok(u32::try_from(bytes(answer)).unwrap_or(u32::MAX))
+}
+
+/// Closes what `id` names: whoever waits on it gets `Closed`, and the host closes it once they
+/// have left. Never waits. Legal from any thread.
+///
+/// # Errors
+/// When it was closed before.
+pub fn close(id: Id) -> Result<(), Stale> {
+    Context::with(|context| match context {
+        Some(context) => context.env().id_space().close(id),
+        None => IdSpace::of_process().close(id),
+    })
+}
+
+const UNKNOWN: SocketAddr =
+    SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
+
+fn bytes(answer: Answer) -> usize {
+    match answer {
+        Answer::Done(number) => usize::try_from(number).unwrap_or(usize::MAX),
+        Answer::Opened(_) | Answer::Failed(_) => 0,
+    }
+}
+
+fn opened(answer: Answer) -> Result<Id, IoError> {
+    match answer {
+        Answer::Opened(id) => Ok(id),
+        Answer::Failed(error) => Err(error),
+        Answer::Done(_) => Err(IoErrorKind::Other.into()),
+    }
+}
+
+fn count_of(buffers: usize) -> u32 {
+    u32::try_from(buffers).expect("callers pass at most 1024 buffers")
+}
+
+/// Performs a request on the descriptor that `id` names.
+///
+/// # Safety
+/// Memory named by the request is borrowed for the whole call.
+unsafe fn on(
+    id: Id,
+    deadline: Option<Instant>,
+    request: impl FnOnce(RawDescriptor) -> Request,
+) -> Result<Answer, IoError> {
+    let done = Context::with_current(|context, fiber| {
+        let entered = context
+            .env()
+            .id_space()
+            .enter(id, Some(context.worker().0))?;
+        let request = request(entered.raw());
+        // SAFETY: by the caller's promise (I-3).
+        let answer =
+            unsafe { context.perform(fiber, request, Some(&entered), Namespace::STREAM, deadline) };
+        if entered.is_closing() && is_cancelled(&answer) {
+            return Err(IoErrorKind::Closed.into());
+        }
+        drop(entered);
+        context.conclude(fiber, answer)
+    });
+    done.unwrap_or(Err(IoErrorKind::NoRuntime.into()))
+}
+
+/// Performs a request that works on no descriptor.
+///
+/// # Safety
+/// Memory named by the request is borrowed for the whole call.
+unsafe fn perform(
+    request: Request,
+    opens: Namespace,
+    deadline: Option<Instant>,
+) -> Result<Answer, IoError> {
+    let done = Context::with_current(|context, fiber| {
+        // SAFETY: by the caller's promise (I-3).
+        let answer = unsafe { context.perform(fiber, request, None, opens, deadline) };
+        context.conclude(fiber, answer)
+    });
+    done.unwrap_or(Err(IoErrorKind::NoRuntime.into()))
+}
+
+fn immediate_on(id: Id, request: impl FnOnce(RawDescriptor) -> Request) -> Result<Answer, IoError> {
+    let entered = Context::with(|context| match context {
+        None => Err(IoError::from(IoErrorKind::NoRuntime)),
+        Some(context) => {
+            let entered = context.env().id_space().enter(id, None)?;
+            let request = request(entered.raw());
+            // SAFETY: immediate requests touch memory during this call only (I-3).
+            unsafe { context.immediate(&request, id.namespace()) }
+        }
+    })?;
+    Ok(entered)
+}
+
+/// Performs an immediate request that works on no descriptor.
+///
+/// # Safety
+/// Memory named by the request is valid during the call.
+unsafe fn immediate(request: &Request, opens: Namespace) -> Result<Answer, IoError> {
+    Context::with(|context| match context {
+        None => Err(IoErrorKind::NoRuntime.into()),
+        // SAFETY: by the caller's promise (I-3).
+        Some(context) => unsafe { context.immediate(request, opens) },
+    })
+}
+
+fn is_cancelled(answer: &Result<Answer, IoError>) -> bool {
+    matches!(answer, Err(error) if error.kind() == IoErrorKind::Cancelled)
+}
+
+impl Context {
+    /// # Safety
+    /// Memory named by `request` is valid during the call.
+    unsafe fn immediate(&self, request: &Request, opens: Namespace) -> Result<Answer, IoError> {
+        debug_assert!(
+            request.is_immediate(),
+            "staged instead: {:?}",
+            request.kind()
+        );
+        // SAFETY: by the caller's promise (I-3).
+        let tried = unsafe { self.port.borrow_mut().try_now(request) };
+        let TryNow::Done(outcome) = tried else {
+            return Err(IoErrorKind::Unsupported.into());
+        };
+        match self.adopt(&self.new_wait(core::ptr::null(), opens), outcome) {
+            Answer::Failed(error) => Err(error),
+            answer => Ok(answer),
+        }
+    }
+
+    fn new_wait(&self, fiber: *const Header, opens: Namespace) -> IoWait {
+        IoWait {
+            fiber,
+            answer: core::cell::Cell::new(None),
+            opens,
+            owner: self.process(),
+        }
+    }
+
+    /// Stages `request` for the calling `fiber` and waits for its terminal completion.
+    ///
+    /// # Safety
+    /// Memory named by `request` is borrowed for the whole call.
+    unsafe fn perform(
+        &self,
+        fiber: &Header,
+        request: Request,
+        entered: Option<&Entered<'_>>,
+        opens: Namespace,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, IoError> {
+        self.charge(fiber);
+        self.deliver_cancel(fiber);
+        self.assert_may_suspend("input or output");
+        let wait = self.new_wait(fiber, opens);
+        let Some(token) = self.inflight.borrow_mut().insert(NonNull::from_ref(&wait)) else {
+            return Err(IoErrorKind::TooManyRequests.into());
+        };
+        // SAFETY: this frame, and with it all that is lent, stays until the answer is there: the
+        // loop below has no other way out and nothing in it unwinds (I-3).
+        unsafe { self.staged.borrow_mut().push(token, request) };
+        self.await_answer(fiber, &wait, token, entered, deadline)
+    }
+
+    fn await_answer(
+        &self,
+        fiber: &Header,
+        wait: &IoWait,
+        token: Token,
+        entered: Option<&Entered<'_>>,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, IoError> {
+        let timer = pin!(TimerNode::new());
+        let timer = timer.into_ref();
+        let armed = deadline.map(|deadline| Armed::new(timer, self, fiber, deadline));
+        let mut hurried = false;
+        let answer = loop {
+            if let Some(answer) = wait.answer.get() {
+                break answer;
+            }
+            // A close that came before the request was staged has cancelled without it.
+            let closing = entered.is_some_and(Entered::is_closing);
+            if !hurried && (closing || timer.has_fired() || self.pending(fiber).is_some()) {
+                hurried = true;
+                self.stage_control(Request::Cancel { token });
+            }
+            self.park(fiber, "input or output");
+        };
+        drop(armed);
+        match answer {
+            Answer::Failed(error)
+                if error.kind() == IoErrorKind::Cancelled && timer.has_fired() =>
+            {
+                Err(IoErrorKind::TimedOut.into())
+            }
+            Answer::Failed(error) => Err(error),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Lets a cancel through that ended the request; what was done is done.
+    fn conclude(&self, fiber: &Header, answer: Result<Answer, IoError>) -> Result<Answer, IoError> {
+        if is_cancelled(&answer) {
+            self.deliver_cancel(fiber);
+        }
+        answer
+    }
+}

@@ -1,0 +1,201 @@
+//! The one word on which a performer and its partners agree.
+
+use alloc::sync::Arc;
+use core::{
+    fmt,
+    ptr::{self, NonNull},
+};
+
+use crate::{
+    env::Unpark,
+    fiber::Header,
+    primitive::{AtomicU32, Ordering},
+    spin,
+};
+
+const WAITING: u32 = 0;
+const CLAIMED: u32 = 1;
+const WITHDRAWN: u32 = 2;
+const SETTLED: u32 = 3;
+
+/// One perform's state, in the performer's frame.
+#[derive(Debug)]
+pub struct WaitCell {
+    state: AtomicU32,
+    waiter: Waiter,
+}
+
+/// Who is to be woken: a fiber by its block, a plain thread through its host.
+///
+/// The pointer is good while the cell is claimed: the performer cannot leave before it is settled.
+pub struct Waiter(WaiterKind);
+
+enum WaiterKind {
+    Fiber(NonNull<Header>),
+    Thread(Arc<dyn Unpark>),
+}
+
+// SAFETY: the fiber's block is reached only by `wake`, which any thread may call, and only while
+// the performer is held in place by a claim (I-12).
+unsafe impl Send for Waiter {}
+// SAFETY: as above (I-12).
+unsafe impl Sync for Waiter {}
+
+impl Waiter {
+    pub(crate) fn fiber(header: &Header) -> Self {
+        Self(WaiterKind::Fiber(NonNull::from_ref(header)))
+    }
+
+    pub(crate) fn thread(unparker: Arc<dyn Unpark>) -> Self {
+        Self(WaiterKind::Thread(unparker))
+    }
+
+    fn wake(&self) {
+        match &self.0 {
+            // SAFETY: called on a claimed cell, whose fiber cannot leave its wait, let alone end,
+            // before the cell is settled (I-12).
+            WaiterKind::Fiber(header) => unsafe { header.as_ref() }.wake(),
+            WaiterKind::Thread(unparker) => unparker.unpark(),
+        }
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            WaiterKind::Fiber(_) => "fiber",
+            WaiterKind::Thread(_) => "thread",
+        })
+    }
+}
+
+/// What a performer sees in its cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CellState {
+    Waiting,
+    Claimed,
+    Settled(u16),
+}
+
+impl WaitCell {
+    /// The cell of a performer that is about to wait.
+    pub fn new(waiter: Waiter) -> Self {
+        Self {
+            state: AtomicU32::new(WAITING),
+            waiter,
+        }
+    }
+
+    pub(crate) fn state(&self) -> CellState {
+        match self.state.load(Ordering::Acquire) {
+            WAITING => CellState::Waiting,
+            CLAIMED => CellState::Claimed,
+            settled if settled >= SETTLED => {
+                #[expect(clippy::cast_possible_truncation, reason = "made from 16 bits")]
+                let arm = (settled - SETTLED) as u16;
+                CellState::Settled(arm)
+            }
+            _ => unreachable!("a performer that has withdrawn does not look again"),
+        }
+    }
+
+    /// Takes the performer's cell, if it still waits; waits out another's claim, which lasts a few
+    /// instructions.
+    ///
+    /// # Safety
+    /// The caller holds the lock of a list in which a node of this cell is linked, so that the
+    /// performer cannot leave (I-12), and keeps it until the claim has ended.
+    pub unsafe fn claim(&self) -> Option<Claim<'_>> {
+        let mut spins = 0;
+        loop {
+            match self.try_claim() {
+                Ok(claim) => return Some(claim),
+                Err(CLAIMED) => spin::relax(&mut spins),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Takes both cells, or neither: for a performer with other arms already published (`own`)
+    /// that meets a waiting partner.
+    ///
+    /// Two performers that meet each other on two lists are told apart by their addresses: the
+    /// lower one holds on, the higher one lets go and looks again. Chains of claims end for the
+    /// same reason: addresses along them cannot rise for ever.
+    ///
+    /// # Safety
+    /// As [`WaitCell::claim`], for `peer`; `own` is the calling performer's.
+    pub(crate) unsafe fn claim_both<'cell>(own: &'cell Self, peer: &'cell Self) -> Both<'cell> {
+        let mut spins = 0;
+        loop {
+            let Ok(ours) = own.try_claim() else {
+                return Both::OwnTaken;
+            };
+            loop {
+                match peer.try_claim() {
+                    Ok(theirs) => return Both::Claimed { ours, theirs },
+                    Err(CLAIMED) if ptr::from_ref(own) > ptr::from_ref(peer) => break,
+                    Err(CLAIMED) => spin::relax(&mut spins),
+                    Err(_) => return Both::PeerGone,
+                }
+            }
+            drop(ours);
+            spin::relax(&mut spins);
+        }
+    }
+
+    fn try_claim(&self) -> Result<Claim<'_>, u32> {
+        self.state
+            .compare_exchange(WAITING, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
+            .map(|_| Claim { cell: self })
+    }
+
+    /// The performer gives up; false if a partner was faster (or is about to be: look again).
+    pub(crate) fn withdraw(&self) -> bool {
+        self.state
+            .compare_exchange(WAITING, WITHDRAWN, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
+/// What [`WaitCell::claim_both`] got.
+pub(crate) enum Both<'cell> {
+    Claimed {
+        ours: Claim<'cell>,
+        theirs: Claim<'cell>,
+    },
+    /// The partner has committed elsewhere or has withdrawn.
+    PeerGone,
+    /// Somebody else has committed, or is committing, our own cell.
+    OwnTaken,
+}
+
+/// The exclusive right to settle a cell; dropped unused it lets the performer wait on.
+#[derive(Debug)]
+#[must_use = "a claim that is dropped lets the performer wait on"]
+pub struct Claim<'cell> {
+    cell: &'cell WaitCell,
+}
+
+impl Claim<'_> {
+    /// Settles the cell on `arm` and wakes the performer. The value has been moved before.
+    pub fn commit(self, arm: u16) {
+        self.cell.waiter.wake();
+        self.settle(arm);
+    }
+
+    /// Settles the caller's own cell, which needs no waking.
+    pub(crate) fn settle(self, arm: u16) {
+        // The last touch of the performer's frame: from here on it may leave (I-12).
+        self.cell
+            .state
+            .store(SETTLED + u32::from(arm), Ordering::Release);
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.cell.state.store(WAITING, Ordering::Release);
+    }
+}

@@ -1,0 +1,246 @@
+//! Lists of waiting performers.
+//!
+//! A primitive keeps one list (or one per side) under its lock. Nodes are linked both ways, so
+//! that a loser unlinks itself at once, wherever it stands.
+
+use core::{
+    cell::Cell,
+    fmt,
+    marker::PhantomPinned,
+    pin::Pin,
+    ptr::{self, NonNull},
+};
+
+use super::cell::{Both, Claim, WaitCell};
+
+/// One arm of one performer, in the performer's frame.
+///
+/// All fields but `value` are touched under the lock of the list that it is linked in; before it
+/// is linked, and after it has been unlinked, by the performer alone.
+pub struct WaitNode {
+    prev: Cell<*const Self>,
+    next: Cell<*const Self>,
+    linked: Cell<bool>,
+    cell: Cell<*const WaitCell>,
+    arm: Cell<u16>,
+    value: Cell<*mut ()>,
+    _pinned: PhantomPinned,
+}
+
+impl WaitNode {
+    /// An unlinked node.
+    pub const fn new() -> Self {
+        Self {
+            prev: Cell::new(ptr::null()),
+            next: Cell::new(ptr::null()),
+            linked: Cell::new(false),
+            cell: Cell::new(ptr::null()),
+            arm: Cell::new(0),
+            value: Cell::new(ptr::null_mut()),
+            _pinned: PhantomPinned,
+        }
+    }
+
+    /// Whether it is in a list; asked under the list's lock.
+    pub fn is_linked(&self) -> bool {
+        self.linked.get()
+    }
+
+    /// What the primitive left here for the partner: where a value is, or goes.
+    pub fn value(&self) -> *mut () {
+        self.value.get()
+    }
+
+    /// The arm to settle the performer on.
+    pub fn arm(&self) -> u16 {
+        self.arm.get()
+    }
+}
+
+impl Default for WaitNode {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for WaitNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitNode")
+            .field("linked", &self.linked.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Performers in the order in which they came. Lives under the lock of its primitive.
+pub struct WaitList {
+    head: *const WaitNode,
+    tail: *const WaitNode,
+    len: usize,
+}
+
+// SAFETY: the nodes are reached only through `&mut`, that is under the primitive's lock, and they
+// stay in place while they are linked (I-12).
+unsafe impl Send for WaitList {}
+
+/// A partner that was found, taken and unlinked.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "implementors of Operation match on it"
+)]
+pub enum Match<'list> {
+    /// This one: move the value through its node's `value`, then commit.
+    Partner(Partner<'list>),
+    /// Nobody waits whom one could meet.
+    Nobody,
+    /// The caller's own cell was taken by somebody else: stop publishing and wait.
+    OwnTaken,
+}
+
+/// A partner that waits no more: its performer is held in place until it is committed.
+#[derive(Debug)]
+#[must_use = "the partner waits until it is committed"]
+pub struct Partner<'list> {
+    theirs: Claim<'list>,
+    ours: Option<Claim<'list>>,
+    value: *mut (),
+    arm: u16,
+}
+
+impl Partner<'_> {
+    /// What the partner's primitive left in its node.
+    pub fn value(&self) -> *mut () {
+        self.value
+    }
+
+    /// Lets the partner go, its value moved. `own_arm` is what the caller's own cell, if it had
+    /// published arms, is settled on.
+    pub fn commit(self, own_arm: u16) {
+        if let Some(ours) = self.ours {
+            ours.settle(own_arm);
+        }
+        self.theirs.commit(self.arm);
+    }
+}
+
+impl WaitList {
+    /// An empty list.
+    pub const fn new() -> Self {
+        Self {
+            head: ptr::null(),
+            tail: ptr::null(),
+            len: 0,
+        }
+    }
+
+    /// How many nodes are linked.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no node is linked.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends `node` for `arm` of the performer of `cell`.
+    ///
+    /// # Safety
+    /// Under the primitive's lock; `node` is unlinked, and it and `cell` stay in place until the
+    /// node was unlinked, by [`WaitList::remove`] or by a partner (I-12).
+    pub unsafe fn push(&mut self, node: Pin<&WaitNode>, cell: &WaitCell, arm: u16, value: *mut ()) {
+        debug_assert!(!node.linked.get(), "a node is in one list");
+        let node = node.get_ref();
+        node.cell.set(cell);
+        node.arm.set(arm);
+        node.value.set(value);
+        node.linked.set(true);
+        node.prev.set(self.tail);
+        node.next.set(ptr::null());
+        match reach(self.tail) {
+            None => self.head = node,
+            Some(tail) => tail.next.set(node),
+        }
+        self.tail = node;
+        self.len += 1;
+    }
+
+    /// Unlinks `node` if it is linked. Under the primitive's lock, on the list that it was pushed
+    /// to.
+    pub fn remove(&mut self, node: &WaitNode) {
+        if !node.linked.replace(false) {
+            return;
+        }
+        let (prev, next) = (node.prev.get(), node.next.get());
+        match reach(prev) {
+            None => self.head = next,
+            Some(prev) => prev.next.set(next),
+        }
+        match reach(next) {
+            None => self.tail = prev,
+            Some(next) => next.prev.set(prev),
+        }
+        self.len -= 1;
+    }
+
+    /// Finds the longest-waiting performer that can be met, takes it and unlinks its node. `own`
+    /// is the caller's cell if arms of it are published already.
+    ///
+    /// Nodes of performers that have committed elsewhere are passed over: they unlink themselves.
+    /// The list's lock stays held until the partner is committed, as the borrow says.
+    pub fn find<'list>(&'list mut self, own: Option<&'list WaitCell>) -> Match<'list> {
+        let mut at = self.head;
+        while let Some(node) = reach(at) {
+            at = node.next.get();
+            // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
+            let cell: &'list WaitCell = unsafe { &*node.cell.get() };
+            let (ours, theirs) = match own {
+                // One does not meet oneself.
+                Some(own) if ptr::eq(own, cell) => continue,
+                Some(own) => {
+                    // SAFETY: we hold this list's lock, by `&mut self`, and the node is linked
+                    // in it (I-12).
+                    match unsafe { WaitCell::claim_both(own, cell) } {
+                        Both::Claimed { ours, theirs } => (Some(ours), theirs),
+                        Both::PeerGone => continue,
+                        Both::OwnTaken => return Match::OwnTaken,
+                    }
+                }
+                // SAFETY: as above (I-12).
+                None => match unsafe { cell.claim() } {
+                    Some(theirs) => (None, theirs),
+                    None => continue,
+                },
+            };
+            let (value, arm) = (node.value.get(), node.arm.get());
+            self.remove(node);
+            return Match::Partner(Partner {
+                theirs,
+                ours,
+                value,
+                arm,
+            });
+        }
+        Match::Nobody
+    }
+}
+
+impl Default for WaitList {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for WaitList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitList")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+fn reach<'a>(node: *const WaitNode) -> Option<&'a WaitNode> {
+    // SAFETY: the list holds linked nodes only, which stay in place while they are linked, and the
+    // caller holds the list (I-12).
+    NonNull::new(node.cast_mut()).map(|node| unsafe { node.as_ref() })
+}

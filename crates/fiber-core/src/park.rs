@@ -1,0 +1,262 @@
+//! Suspension points: the one way to block (I-2), and the places where a fiber can be cancelled.
+
+use core::{cell::Cell, pin::pin, time::Duration};
+
+use crate::{
+    context::Context,
+    env::{Instant, Site, hooks},
+    fiber::{Fiber, Header, Interrupt},
+    timer::{Armed, TimerNode},
+};
+
+const PREEMPT: Site = Site::new("sched.preempt");
+
+/// How many charged calls a fiber makes before it lets others run.
+pub(crate) const BUDGET: u32 = 128;
+
+impl Context {
+    /// Why `fiber` must unwind here and now, if it must.
+    ///
+    /// Not while it is masked, not while it unwinds already, and never where the program cannot
+    /// unwind.
+    pub(crate) fn pending(&self, fiber: &Header) -> Option<Interrupt> {
+        let interrupt = fiber.interrupt()?;
+        let deliverable =
+            fiber.mask().get() == 0 && self.env().can_unwind() && !self.env().is_unwinding();
+        deliverable.then_some(interrupt)
+    }
+
+    /// Unwinds `fiber`, which is the caller, if it was cancelled.
+    pub(crate) fn deliver_cancel(&self, fiber: &Header) {
+        if let Some(interrupt) = self.pending(fiber) {
+            interrupt.throw(self.env());
+        }
+    }
+
+    /// Switches the calling `fiber` out until it is woken; may return without reason. The caller
+    /// has published what wakes it, and looks at its condition again (I-2).
+    pub(crate) fn park(&self, fiber: &Header, waiting_for: &'static str) {
+        self.assert_may_suspend(waiting_for);
+        fiber.waiting_for().set(waiting_for);
+        if fiber.wake_word().announce_park() {
+            // SAFETY: `fiber` is the running one, as every caller has it from `with_fiber` (I-11).
+            unsafe { fiber.switch_out() };
+            fiber.wake_word().resumed();
+        }
+    }
+
+    /// Puts the calling `fiber` behind everybody who is ready.
+    pub(crate) fn yield_turn(&self, fiber: &Header) {
+        self.assert_may_suspend("yield");
+        fiber.waiting_for().set("its turn");
+        self.requeue(fiber);
+        // SAFETY: as in `park` (I-11); it is queued, and resumed only after it is out.
+        unsafe { fiber.switch_out() };
+    }
+
+    /// What every blocking call does first: pays for the call, lets others run when the budget is
+    /// spent, and gives a simulator the chance to do so anywhere.
+    pub(crate) fn charge(&self, fiber: &Header) {
+        let budget = self.budget();
+        if budget.get() == 0 {
+            budget.set(BUDGET);
+            if self.has_ready() {
+                self.yield_turn(fiber);
+            }
+        } else {
+            budget.set(budget.get() - 1);
+        }
+        if self.has_chooser() {
+            self.choose_preemption(fiber);
+        }
+    }
+
+    #[cold]
+    fn choose_preemption(&self, fiber: &Header) {
+        let ready = self.ready_len();
+        if ready == 0 || self.env().is_unwinding() {
+            return;
+        }
+        if self.choose(PREEMPT, ready + 1) != 0 {
+            self.yield_turn(fiber);
+        }
+    }
+}
+
+/// Pays for a step of work: now and then lets others run. Blocking calls do it by themselves; call
+/// it in long loops that never block. Not a cancellation point; outside of a fiber it does nothing.
+pub fn charge() {
+    Context::with_current(|context, fiber| context.charge(fiber));
+}
+
+/// [`charge`], and a cancellation point.
+///
+/// # Cancellation
+/// A cancelled fiber unwinds here.
+pub fn checkpoint() {
+    Context::with_current(|context, fiber| {
+        context.charge(fiber);
+        context.deliver_cancel(fiber);
+    });
+}
+
+/// Lets everybody who is ready run once before the caller goes on. On a plain thread it does what
+/// the host's scheduler does.
+///
+/// # Cancellation
+/// A cancelled fiber unwinds here.
+pub fn yield_now() {
+    let on_fiber = Context::with_current(|context, fiber| {
+        context.deliver_cancel(fiber);
+        context.yield_turn(fiber);
+    });
+    if on_fiber.is_none()
+        && let Some(hooks) = hooks()
+    {
+        (hooks.relax)();
+    }
+}
+
+/// Blocks until somebody has called [`Fiber::unpark`], as `std::thread::park` does: one token, and
+/// it may return without reason. On a plain thread it parks the thread.
+///
+/// # Suspends
+/// Until the token is there.
+///
+/// # Cancellation
+/// A cancelled fiber unwinds here.
+pub fn park() {
+    park_until(None);
+}
+
+/// [`park`] for `span` at the most.
+pub fn park_timeout(span: Duration) {
+    let deadline = Context::with_current(|context, _| context.now() + span);
+    match deadline {
+        Some(deadline) => park_until(Some(deadline)),
+        None => thread_park(Some(span)),
+    }
+}
+
+fn park_until(deadline: Option<Instant>) {
+    let on_fiber = Context::with_current(|context, fiber| {
+        context.charge(fiber);
+        wait_until(context, fiber, deadline, "unpark", || fiber.take_token());
+    });
+    if on_fiber.is_none() {
+        thread_park(None);
+    }
+}
+
+/// Blocks the calling fiber, or the calling thread, for at least `span`.
+///
+/// # Cancellation
+/// A cancelled fiber unwinds here.
+pub fn sleep(span: Duration) {
+    let deadline = Context::with_current(|context, _| context.now() + span);
+    match deadline {
+        Some(deadline) => sleep_until(deadline),
+        None => {
+            let now = thread_hooks().now;
+            let deadline = now() + span;
+            while now() < deadline {
+                thread_park(Some(deadline.saturating_since(now())));
+            }
+        }
+    }
+}
+
+/// [`sleep`] until a moment of the runtime's clock has come.
+///
+/// # Panics
+/// Outside of a fiber, where there is no runtime whose clock could be meant.
+pub fn sleep_until(deadline: Instant) {
+    Context::with_fiber("sleep_until", |context, fiber| {
+        context.charge(fiber);
+        wait_until(context, fiber, Some(deadline), "sleep", || false);
+    });
+}
+
+/// The loop of every simple wait: until `done`, the deadline, or a cancel, which unwinds.
+fn wait_until(
+    context: &Context,
+    fiber: &Header,
+    deadline: Option<Instant>,
+    waiting_for: &'static str,
+    mut done: impl FnMut() -> bool,
+) {
+    let timer = pin!(TimerNode::new());
+    let timer = timer.into_ref();
+    let _armed = deadline.map(|deadline| Armed::new(timer, context, fiber, deadline));
+    loop {
+        context.deliver_cancel(fiber);
+        if done() || timer.has_fired() {
+            return;
+        }
+        context.park(fiber, waiting_for);
+    }
+}
+
+fn thread_hooks() -> &'static crate::env::ThreadHooks {
+    hooks().expect("a plain thread can block once a host was made, such as by `Linux::new`")
+}
+
+fn thread_park(span: Option<Duration>) {
+    (thread_hooks().park)(span);
+}
+
+/// The calling fiber; `None` on a plain thread.
+pub fn current() -> Option<Fiber> {
+    Context::with_current(|_, fiber| fiber.handle())
+}
+
+/// Runs `body` with the calling fiber masked: a cancel waits until the outermost mask is left.
+/// Leaving a mask is not a cancellation point; the next park is. Without effect on plain threads.
+pub fn mask<T>(body: impl FnOnce() -> T) -> T {
+    let mut body = Some(body);
+    let masked = Context::with_current(|_, fiber| {
+        let _masked = Masked::new(fiber.mask());
+        body.take().map(|body| body())
+    });
+    match masked.flatten() {
+        Some(value) => value,
+        None => body.take().expect("the body is called once")(),
+    }
+}
+
+/// A mask that is open; closed when this is dropped.
+pub(crate) struct Masked<'fiber>(&'fiber Cell<u32>);
+
+impl<'fiber> Masked<'fiber> {
+    pub(crate) fn new(depth: &'fiber Cell<u32>) -> Self {
+        depth.set(depth.get() + 1);
+        Self(depth)
+    }
+}
+
+impl Drop for Masked<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Whether the calling fiber was asked to unwind, masked or not. `false` on plain threads.
+pub fn is_cancelled() -> bool {
+    Context::with_current(|_, fiber| fiber.interrupt().is_some()).unwrap_or(false)
+}
+
+/// Runs `body`, in which nothing may suspend.
+///
+/// # Panics
+/// When something in `body` would park, naming what.
+pub fn no_suspend<T>(body: impl FnOnce() -> T) -> T {
+    let mut body = Some(body);
+    let inside = Context::with_current(|context, _| {
+        let _guard = Masked::new(context.no_suspend_depth());
+        body.take().map(|body| body())
+    });
+    match inside.flatten() {
+        Some(value) => value,
+        None => body.take().expect("the body is called once")(),
+    }
+}

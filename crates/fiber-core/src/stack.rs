@@ -1,0 +1,130 @@
+//! A fiber's stack while the fiber runs on it: the memory, and the header at its top.
+//!
+//! ```text
+//! base        ─▶ ┌────────────────────────┐
+//!                │ header, 64 bytes       │  magic word, pointer to the fiber's block
+//! base − 64   ─▶ ├────────────────────────┤  corosensei's frames start here
+//!                │ …                      │
+//! limit       ─▶ └────────────────────────┘
+//! ```
+//!
+//! The header lets a host's fault handler say whose stack overflowed, knowing nothing but the
+//! stack's address.
+
+use core::{
+    num::NonZeroUsize,
+    panic::Location,
+    ptr::{self, NonNull},
+};
+
+use crate::{env::StackMemory, fiber::Header, id::Id};
+
+const HEADER_BYTES: usize = 64;
+const MAGIC: u64 = 0x6669_6265_7221_0a0d;
+const NAME_BYTES: usize = 48;
+
+/// The two words at the top of a stack.
+#[repr(C)]
+struct Top {
+    magic: u64,
+    fiber: *const Header,
+}
+
+const _: () = assert!(
+    size_of::<Top>() <= HEADER_BYTES,
+    "the header fits its place"
+);
+
+/// A stack with its header written, as corosensei takes it.
+pub(crate) struct OwnedStack(StackMemory);
+
+impl OwnedStack {
+    /// Prepares `memory` for `fiber`.
+    pub(crate) fn new(memory: StackMemory, fiber: NonNull<Header>) -> Self {
+        let top = Top {
+            magic: MAGIC,
+            fiber: fiber.as_ptr(),
+        };
+        // SAFETY: the memory is ours and 64-byte aligned (contract of `StackMemory::new`), and no
+        // frame is live on it yet (I-3).
+        unsafe { top_of(memory.base()).write(top) };
+        Self(memory)
+    }
+
+    /// The memory, with a header that names nobody.
+    pub(crate) fn into_memory(self) -> StackMemory {
+        let top = Top {
+            magic: 0,
+            fiber: ptr::null(),
+        };
+        // SAFETY: as in `new`: ours, aligned, and the last frame on it has returned (I-3).
+        unsafe { top_of(self.0.base()).write(top) };
+        self.0
+    }
+}
+
+// SAFETY: base and limit bound memory that nobody else uses, with a guard below, as the host's
+// `Stacks` promises; both are 64-byte aligned and at least 16 KiB apart (I-3).
+unsafe impl corosensei::stack::Stack for OwnedStack {
+    fn base(&self) -> NonZeroUsize {
+        let base = self.0.base().addr().get() - HEADER_BYTES;
+        NonZeroUsize::new(base).expect("a stack does not lie at address 0")
+    }
+
+    fn limit(&self) -> NonZeroUsize {
+        self.0.limit().addr()
+    }
+}
+
+fn top_of(base: NonNull<u8>) -> *mut Top {
+    base.as_ptr().wrapping_sub(HEADER_BYTES).cast()
+}
+
+/// Whose stack it is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Owner {
+    /// The fiber's id, if it has one.
+    pub fiber: Option<Id>,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    name: [u8; NAME_BYTES],
+    name_bytes: usize,
+}
+
+impl Owner {
+    /// The fiber's name, cut to 48 bytes; empty if it has none.
+    pub fn name(&self) -> &str {
+        let bytes = &self.name[..self.name_bytes];
+        match str::from_utf8(bytes) {
+            Ok(name) => name,
+            Err(cut) => str::from_utf8(&bytes[..cut.valid_up_to()]).unwrap_or_default(),
+        }
+    }
+}
+
+/// The fiber that runs on the stack with this base, if one does. Async-signal-safe: it reads, and
+/// neither locks nor allocates.
+///
+/// # Safety
+/// `base` is the base of a [`StackMemory`] that this host handed out and that is still mapped, and
+/// the fiber on it is not being torn down by another thread: call it from the fault handler of the
+/// thread that runs on this stack.
+pub unsafe fn owner_of(base: NonNull<u8>) -> Option<Owner> {
+    // SAFETY: the caller promises mapped, aligned memory (I-3).
+    let top = unsafe { top_of(base).read() };
+    if top.magic != MAGIC {
+        return None;
+    }
+    // SAFETY: while the magic word stands the fiber's block is alive: it outlives its stack (I-3).
+    let header = unsafe { top.fiber.as_ref() }?;
+    let name = header.name().unwrap_or_default().as_bytes();
+    let mut owner = Owner {
+        fiber: header.id(),
+        spawned_at: header.spawned_at(),
+        name: [0; NAME_BYTES],
+        name_bytes: name.len().min(NAME_BYTES),
+    };
+    owner.name[..owner.name_bytes].copy_from_slice(&name[..owner.name_bytes]);
+    Some(owner)
+}

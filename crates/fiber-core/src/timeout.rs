@@ -1,0 +1,105 @@
+//! A limit of time around any code of a fiber.
+
+use core::{cell::Cell, pin::pin, ptr, time::Duration};
+
+use crate::{
+    context::Context,
+    fiber::{Interrupt, Unwinding},
+    timer::{Armed, TimerNode},
+};
+
+/// The time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the deadline has passed")]
+#[non_exhaustive]
+pub struct Elapsed;
+
+/// One `timeout` that is open on a fiber, in its frame; the fiber's scopes form a list.
+pub(crate) struct TimeoutScope {
+    outer: *const Self,
+    timer: TimerNode,
+}
+
+impl TimeoutScope {
+    /// The name (address) of the outermost scope from `innermost` on whose time is over.
+    pub(crate) fn outermost_expired(innermost: *const Self) -> Option<usize> {
+        let mut expired = None;
+        let mut at = innermost;
+        // SAFETY: scopes lie in frames of the fiber that asks, and leave the list before their
+        // frame is left (I-12).
+        while let Some(scope) = unsafe { at.as_ref() } {
+            if scope.timer.has_fired() {
+                expired = Some(ptr::from_ref(scope).addr());
+            }
+            at = scope.outer;
+        }
+        expired
+    }
+}
+
+/// Runs `body` on the calling fiber, and unwinds it at its next park or checkpoint once `span` has
+/// passed. Success beats the timeout: a body that returns has returned.
+///
+/// The body's destructors run. Masked parts of it are not interrupted. Timeouts nest.
+///
+/// # Suspends
+/// Where `body` does.
+///
+/// # Errors
+/// [`Elapsed`] when the body was unwound.
+///
+/// # Panics
+/// Outside of a fiber: a plain thread cannot be unwound from outside.
+pub fn timeout<T>(span: Duration, body: impl FnOnce() -> T) -> Result<T, Elapsed> {
+    Context::with_fiber("timeout", |context, fiber| {
+        let scope = pin!(TimeoutScope {
+            outer: fiber.scopes().get(),
+            timer: TimerNode::new()
+        });
+        let scope = scope.into_ref();
+        let name = ptr::from_ref(scope.get_ref());
+        // SAFETY: the node is pinned with the scope that it is a part of (I-12).
+        let timer = unsafe { scope.map_unchecked(|scope| &scope.timer) };
+        let deadline = context.now() + span;
+        let _entered = Entered::new(fiber.scopes(), name);
+        let _armed = Armed::new(timer, context, fiber, deadline);
+        run(context, name.addr(), body)
+    })
+}
+
+fn run<T>(context: &Context, name: usize, body: impl FnOnce() -> T) -> Result<T, Elapsed> {
+    let (mut body, mut value) = (Some(body), None);
+    let caught = context.env().catch(&mut || {
+        let body = body.take().expect("the body is called once");
+        value = Some(body());
+    });
+    match caught {
+        Ok(()) => Ok(value.expect("the body returned")),
+        Err(payload) => match payload.downcast::<Unwinding>() {
+            Ok(unwinding) if unwinding.0 == Interrupt::Expired(name) => Err(Elapsed),
+            Ok(unwinding) => context.env().throw(unwinding),
+            Err(payload) => context.env().throw(payload),
+        },
+    }
+}
+
+/// A scope that is in its fiber's list; out of it when this is dropped.
+struct Entered<'fiber> {
+    scopes: &'fiber Cell<*const TimeoutScope>,
+    outer: *const TimeoutScope,
+}
+
+impl<'fiber> Entered<'fiber> {
+    fn new(scopes: &'fiber Cell<*const TimeoutScope>, scope: *const TimeoutScope) -> Self {
+        Self {
+            outer: scopes.replace(scope),
+            scopes,
+        }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.scopes.set(self.outer);
+    }
+}
