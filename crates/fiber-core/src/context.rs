@@ -18,7 +18,7 @@ use core::{
 };
 
 use crate::{
-    env::{Env, Instant, Port, SharedEnv, Site, StackMemory, Staged, WorkerId, hooks},
+    env::{Env, Instant, Port, SharedEnv, Site, StackClass, StackMemory, Staged, WorkerId, hooks},
     fiber::{Fiber, FiberQueue, Header, Inbox},
     id::{Id, Namespace},
     inflight::Inflight,
@@ -81,6 +81,8 @@ pub struct Parts {
     pub schedule: Rc<dyn Schedule>,
     /// The process to which fibers spawned outside of any other belong.
     pub process: Option<Id>,
+    /// The stack of fibers that do not say otherwise.
+    pub stack: StackClass,
     /// How many requests may be in flight at once.
     pub requests_max: u32,
     /// How many ids may be live at once.
@@ -95,6 +97,7 @@ pub struct Context {
     inbox: Arc<dyn Inbox>,
     schedule: Rc<dyn Schedule>,
     process: Option<Id>,
+    stack: StackClass,
     current: Cell<*const Header>,
     budget: Cell<u32>,
     no_suspend: Cell<u32>,
@@ -120,6 +123,7 @@ impl Context {
             inbox: parts.inbox,
             schedule: parts.schedule,
             process: parts.process,
+            stack: parts.stack,
             current: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
             no_suspend: Cell::new(0),
@@ -209,6 +213,11 @@ impl Context {
     /// The world's clock, read now.
     pub fn now(&self) -> Instant {
         self.env.now()
+    }
+
+    /// The stack of fibers that do not say otherwise.
+    pub fn default_stack(&self) -> StackClass {
+        self.stack
     }
 
     /// The process of the running fiber, or that of the runtime.

@@ -308,7 +308,7 @@ unsafe fn on(
         drop(entered);
         context.conclude(fiber, answer)
     });
-    done.unwrap_or(Err(IoErrorKind::NoRuntime.into()))
+    done.unwrap_or_else(|| Err(IoErrorKind::NoRuntime.into()))
 }
 
 /// Performs a request that works on no descriptor.
@@ -325,7 +325,7 @@ unsafe fn perform(
         let answer = unsafe { context.perform(fiber, request, None, opens, deadline) };
         context.conclude(fiber, answer)
     });
-    done.unwrap_or(Err(IoErrorKind::NoRuntime.into()))
+    done.unwrap_or_else(|| Err(IoErrorKind::NoRuntime.into()))
 }
 
 fn immediate_on(id: Id, request: impl FnOnce(RawDescriptor) -> Request) -> Result<Answer, IoError> {
@@ -357,6 +357,10 @@ fn is_cancelled(answer: &Result<Answer, IoError>) -> bool {
     matches!(answer, Err(error) if error.kind() == IoErrorKind::Cancelled)
 }
 
+fn is_interrupted(answer: &Result<Answer, IoError>) -> bool {
+    matches!(answer, Err(error) if error.kind() == IoErrorKind::Interrupted)
+}
+
 impl Context {
     /// # Safety
     /// Memory named by `request` is valid during the call.
@@ -386,7 +390,8 @@ impl Context {
         }
     }
 
-    /// Stages `request` for the calling `fiber` and waits for its terminal completion.
+    /// Stages `request` for the calling `fiber` and waits for its terminal completion; again if it
+    /// was interrupted without having done anything.
     ///
     /// # Safety
     /// Memory named by `request` is borrowed for the whole call.
@@ -398,17 +403,22 @@ impl Context {
         opens: Namespace,
         deadline: Option<Instant>,
     ) -> Result<Answer, IoError> {
-        self.charge(fiber);
-        self.deliver_cancel(fiber);
-        self.assert_may_suspend("input or output");
-        let wait = self.new_wait(fiber, opens);
-        let Some(token) = self.inflight.borrow_mut().insert(NonNull::from_ref(&wait)) else {
-            return Err(IoErrorKind::TooManyRequests.into());
-        };
-        // SAFETY: this frame, and with it all that is lent, stays until the answer is there: the
-        // loop below has no other way out and nothing in it unwinds (I-3).
-        unsafe { self.staged.borrow_mut().push(token, request) };
-        self.await_answer(fiber, &wait, token, entered, deadline)
+        loop {
+            self.charge(fiber);
+            self.deliver_cancel(fiber);
+            self.assert_may_suspend("input or output");
+            let wait = self.new_wait(fiber, opens);
+            let Some(token) = self.inflight.borrow_mut().insert(NonNull::from_ref(&wait)) else {
+                return Err(IoErrorKind::TooManyRequests.into());
+            };
+            // SAFETY: this frame, and with it all that is lent, stays until the answer is there:
+            // `await_answer` has no other way out and nothing in it unwinds (I-3).
+            unsafe { self.staged.borrow_mut().push(token, request) };
+            let answer = self.await_answer(fiber, &wait, token, entered, deadline);
+            if !is_interrupted(&answer) {
+                return answer;
+            }
+        }
     }
 
     fn await_answer(
@@ -437,10 +447,16 @@ impl Context {
         };
         drop(armed);
         match answer {
-            Answer::Failed(error)
-                if error.kind() == IoErrorKind::Cancelled && timer.has_fired() =>
-            {
-                Err(IoErrorKind::TimedOut.into())
+            Answer::Failed(error) if error.kind() == IoErrorKind::Cancelled => {
+                let closing = entered.is_some_and(Entered::is_closing);
+                Err(if timer.has_fired() {
+                    IoErrorKind::TimedOut.into()
+                } else if hurried || closing {
+                    error
+                } else {
+                    // Meant for whoever had the host's number before: nobody here asked for it.
+                    IoErrorKind::Interrupted.into()
+                })
             }
             Answer::Failed(error) => Err(error),
             answer => Ok(answer),

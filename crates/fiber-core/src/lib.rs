@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+pub mod before_io;
 pub mod context;
 pub mod env;
 pub mod error;
@@ -20,6 +21,8 @@ pub mod fiber;
 pub mod id;
 mod inflight;
 pub mod io;
+#[cfg(any(test, feature = "laws"))]
+pub mod laws;
 pub mod operation;
 pub mod park;
 mod primitive;

@@ -29,7 +29,7 @@ impl Context {
     /// Unwinds `fiber`, which is the caller, if it was cancelled.
     pub(crate) fn deliver_cancel(&self, fiber: &Header) {
         if let Some(interrupt) = self.pending(fiber) {
-            interrupt.throw(self.env());
+            interrupt.throw(fiber, self.env());
         }
     }
 
@@ -237,6 +237,33 @@ impl<'fiber> Masked<'fiber> {
 impl Drop for Masked<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Why the caller is unwinding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "locks decide on each of them")]
+pub enum UnwindReason {
+    /// It panicked: what it was changing may be half done.
+    Panic,
+    /// A fiber was cancelled, or the time of a `timeout` around it is over: it left at a point at
+    /// which it could expect that.
+    Interrupt,
+}
+
+/// Why the calling fiber or thread is unwinding; `None` if it is not, and on threads of a program
+/// that has not made a host yet, which cannot know.
+#[inline]
+pub fn unwinding() -> Option<UnwindReason> {
+    let hooks = hooks()?;
+    (hooks.is_unwinding)().then(unwind_reason)
+}
+
+#[cold]
+fn unwind_reason() -> UnwindReason {
+    match Context::with_current(|_, fiber| fiber.interrupted().get()) {
+        Some(true) => UnwindReason::Interrupt,
+        _ => UnwindReason::Panic,
     }
 }
 

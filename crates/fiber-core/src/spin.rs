@@ -10,17 +10,14 @@ use core::{
     ops::{Deref, DerefMut},
 };
 
-use crate::{
-    env::hooks,
-    primitive::{AtomicBool, Ordering},
-};
+use crate::{env::hooks, primitive::Flag};
 
 const SPINS_BEFORE_RELAX: u32 = 64;
 
 /// A value under a spin lock.
 #[derive(Debug)]
 pub struct SpinLock<T> {
-    locked: AtomicBool,
+    locked: Flag,
     value: UnsafeCell<T>,
 }
 
@@ -35,7 +32,7 @@ impl<T> SpinLock<T> {
     #[cfg(not(loom))]
     pub const fn new(value: T) -> Self {
         Self {
-            locked: AtomicBool::new(false),
+            locked: Flag::new(),
             value: UnsafeCell::new(value),
         }
     }
@@ -44,7 +41,15 @@ impl<T> SpinLock<T> {
     #[cfg(loom)]
     pub fn new(value: T) -> Self {
         Self {
-            locked: AtomicBool::new(false),
+            locked: Flag::new(),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// A free lock in a static, which loom does not model.
+    pub(crate) const fn new_static(value: T) -> Self {
+        Self {
+            locked: Flag::new_static(),
             value: UnsafeCell::new(value),
         }
     }
@@ -52,11 +57,7 @@ impl<T> SpinLock<T> {
     /// Waits for the lock, spinning.
     #[inline]
     pub fn lock(&self) -> SpinGuard<'_, T> {
-        if self
-            .locked
-            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
+        if !self.locked.try_set() {
             self.lock_contended();
         }
         SpinGuard { lock: self }
@@ -66,14 +67,10 @@ impl<T> SpinLock<T> {
     fn lock_contended(&self) {
         let mut spins = 0;
         loop {
-            while self.locked.load(Ordering::Relaxed) {
+            while self.locked.is_set() {
                 relax(&mut spins);
             }
-            if self
-                .locked
-                .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-            {
+            if self.locked.try_set() {
                 return;
             }
         }
@@ -127,6 +124,6 @@ impl<T> DerefMut for SpinGuard<'_, T> {
 impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.locked.store(false, Ordering::Release);
+        self.lock.locked.clear();
     }
 }

@@ -14,6 +14,14 @@ use crate::{
 #[non_exhaustive]
 pub struct Elapsed;
 
+impl Elapsed {
+    /// The error of a wait that has taken too long.
+    #[expect(clippy::new_without_default, reason = "an error is no default")]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 /// One `timeout` that is open on a fiber, in its frame; the fiber's scopes form a list.
 pub(crate) struct TimeoutScope {
     outer: *const Self,
@@ -76,7 +84,7 @@ fn run<T>(context: &Context, name: usize, body: impl FnOnce() -> T) -> Result<T,
     match caught {
         Ok(()) => Ok(value.expect("the body returned")),
         Err(payload) => match payload.downcast::<Unwinding>() {
-            Ok(unwinding) if unwinding.0 == Interrupt::Expired(name) => Err(Elapsed),
+            Ok(unwinding) if unwinding.interrupt == Interrupt::Expired(name) => Err(Elapsed),
             Ok(unwinding) => context.env().throw(unwinding),
             Err(payload) => context.env().throw(payload),
         },

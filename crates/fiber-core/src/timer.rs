@@ -39,8 +39,13 @@ pub struct TimerLinks {
 impl TimerNode {
     /// A node that is not armed.
     pub const fn new() -> Self {
+        Self::at(Instant::NEVER)
+    }
+
+    /// A node that is not armed, for this moment.
+    pub const fn at(deadline: Instant) -> Self {
         Self {
-            deadline: Cell::new(Instant::NEVER),
+            deadline: Cell::new(deadline),
             fired: Cell::new(false),
             armed: Cell::new(false),
             fiber: Cell::new(ptr::null()),

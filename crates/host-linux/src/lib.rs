@@ -1,1 +1,40 @@
-//! host-linux.
+//! The world as Linux has it: io_uring, or epoll where io_uring is not to be had.
+//!
+//! Read in this order:
+//!
+//! 1. [`Config`], then [`Linux`]: what a program makes, and hands to the runtime.
+//! 2. `driver`: which of the two ports stands behind it, and why.
+//! 3. `ring`: the io_uring port; `poll`: the epoll port, under the core's
+//!    [`AfterOverBefore`](fiber_core::before_io::AfterOverBefore); `immediate`: plain calls for both.
+//! 4. `wake`: how a worker's sleep ends. `stacks`, `slabs`, `overflow`: where fibers live, and what
+//!    happens when one runs over.
+//! 5. One small file for each other slot of [`Env`](fiber_core::env::Env): `clock`, `entropy`,
+//!    `workers`, `threads`, `offload`, `unwind`.
+//! 6. `sys`: every raw call; `errno`, `address`: the kernel's numbers and layouts.
+
+#![cfg(target_os = "linux")]
+
+mod address;
+mod clock;
+mod config;
+mod driver;
+mod entropy;
+mod errno;
+mod immediate;
+mod linux;
+mod offload;
+mod overflow;
+mod poll;
+mod ring;
+mod slabs;
+mod stacks;
+mod sys;
+mod threads;
+mod unwind;
+mod wake;
+mod workers;
+
+pub use self::{
+    config::{Config, IO_VARIABLE, Io},
+    linux::Linux,
+};

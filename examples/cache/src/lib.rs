@@ -1,1 +1,27 @@
-//! cache.
+//! A memcached-compatible cache server: everything of it that needs no socket.
+//!
+//! A [`Session`] turns the bytes of one connection into changes of the [`Cache`] and into
+//! replies. It reads no clock, opens no file and never blocks, so the same code serves a real
+//! network, a simulated one and a test that hands it one byte at a time.
+//!
+//! ```text
+//! bytes ─▶ Session::space / filled ─▶ protocol::parse ─▶ Command ─▶ Cache ─▶ replies in `out`
+//! ```
+//!
+//! Read in this order: `time`, `protocol`, `store`, `session`, `stats`, `options`.
+
+extern crate alloc;
+
+mod cache;
+pub mod options;
+mod protocol;
+mod session;
+mod stats;
+mod store;
+mod sync;
+mod time;
+
+pub use cache::{Cache, Config};
+pub use session::{Limits, Progress, Session, recycle};
+pub use stats::Server;
+pub use time::Seconds;

@@ -37,7 +37,10 @@ impl Cfg {
 }
 
 fn parse(tokens: &[Token<'_>], at: &mut usize) -> Option<Cfg> {
-    let name = tokens.get(*at).filter(|token| token.kind == Kind::Word)?.text;
+    let name = tokens
+        .get(*at)
+        .filter(|token| token.kind == Kind::Word)?
+        .text;
     *at += 1;
     let next = tokens.get(*at);
     if next.is_some_and(|token| token.is("=")) {
@@ -72,7 +75,9 @@ mod tests {
     use crate::tidy::lex::lex;
 
     fn is_test(text: &str) -> bool {
-        Cfg::parse(&lex(text).0).expect("the predicate parses").is_test()
+        Cfg::parse(&lex(text).0)
+            .expect("the predicate parses")
+            .is_test()
     }
 
     #[test]

@@ -42,7 +42,12 @@ pub(crate) struct Comment<'a> {
 
 /// Splits `text` into tokens and comments.
 pub(crate) fn lex(text: &str) -> (Vec<Token<'_>>, Vec<Comment<'_>>) {
-    let mut lexer = Lexer { text, bytes: text.as_bytes(), at: 0, line: 1 };
+    let mut lexer = Lexer {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        line: 1,
+    };
     let (mut tokens, mut comments) = (Vec::new(), Vec::new());
     while let Some(byte) = lexer.peek(0) {
         let (start, line) = (lexer.at, lexer.line);
@@ -50,10 +55,19 @@ pub(crate) fn lex(text: &str) -> (Vec<Token<'_>>, Vec<Comment<'_>>) {
             lexer.advance(1);
         } else if byte == b'/' && matches!(lexer.peek(1), Some(b'/' | b'*')) {
             lexer.comment();
-            comments.push(Comment { text: &text[start..lexer.at], start, line });
+            comments.push(Comment {
+                text: &text[start..lexer.at],
+                start,
+                line,
+            });
         } else {
             let kind = lexer.token(byte);
-            tokens.push(Token { kind, text: &text[start..lexer.at], start, line });
+            tokens.push(Token {
+                kind,
+                text: &text[start..lexer.at],
+                start,
+                line,
+            });
         }
     }
     (tokens, comments)
@@ -73,7 +87,10 @@ impl Lexer<'_> {
 
     fn advance(&mut self, count: usize) {
         let end = (self.at + count).min(self.bytes.len());
-        self.line += self.bytes[self.at..end].iter().filter(|byte| **byte == b'\n').count();
+        self.line += self.bytes[self.at..end]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
         self.at = end;
     }
 
@@ -132,7 +149,10 @@ impl Lexer<'_> {
     /// A character literal, or a lifetime: only the literal has a second quote.
     fn quote(&mut self) -> Kind {
         self.advance(1);
-        let width = self.text[self.at..].chars().next().map_or(0, char::len_utf8);
+        let width = self.text[self.at..]
+            .chars()
+            .next()
+            .map_or(0, char::len_utf8);
         if self.peek(0) == Some(b'\\') {
             self.advance(2);
             self.advance_while(|byte| byte != b'\'');
@@ -168,7 +188,10 @@ impl Lexer<'_> {
     }
 
     fn raw_string(&mut self) -> Kind {
-        let hashes = self.bytes[self.at..].iter().take_while(|byte| **byte == b'#').count();
+        let hashes = self.bytes[self.at..]
+            .iter()
+            .take_while(|byte| **byte == b'#')
+            .count();
         if self.peek(hashes) != Some(b'"') {
             // `r#name`, a raw name.
             self.advance(hashes);
@@ -178,7 +201,9 @@ impl Lexer<'_> {
         self.advance(hashes + 1);
         let close = format!("\"{}", "#".repeat(hashes));
         let rest = &self.text[self.at..];
-        let length = rest.find(&close).map_or(rest.len(), |found| found + close.len());
+        let length = rest
+            .find(&close)
+            .map_or(rest.len(), |found| found + close.len());
         self.advance(length);
         Kind::Text
     }
@@ -196,8 +221,11 @@ mod tests {
     fn strings_comments_and_characters_hide_what_they_contain() {
         let text = "a \"x // b\" r#\"\"c\"# 'd' b'\\'' /* e /* f */ g */ 'life // h\nz";
         let (tokens, comments) = lex(text);
-        let words: Vec<_> =
-            tokens.iter().filter(|token| token.kind == Kind::Word).map(|token| token.text).collect();
+        let words: Vec<_> = tokens
+            .iter()
+            .filter(|token| token.kind == Kind::Word)
+            .map(|token| token.text)
+            .collect();
         assert_eq!(words, ["a", "z"]);
         assert_eq!(comments.len(), 2);
         assert_eq!(tokens.last().expect("there are tokens").line, 2);

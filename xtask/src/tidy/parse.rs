@@ -34,12 +34,21 @@ impl<'a> Source<'a> {
     pub(crate) fn new(path: &'a Path, text: &'a str) -> Self {
         let (tokens, comments) = lex(text);
         let governed = governed(&tokens);
-        Self { path, text, tokens, comments, governed }
+        Self {
+            path,
+            text,
+            tokens,
+            comments,
+            governed,
+        }
     }
 
     /// The predicates of this file that govern the token at `index`.
     pub(crate) fn cfgs_at(&self, index: usize) -> impl Iterator<Item = &Cfg> {
-        self.governed.iter().filter(move |(range, _)| range.contains(&index)).map(|(_, cfg)| cfg)
+        self.governed
+            .iter()
+            .filter(move |(range, _)| range.contains(&index))
+            .map(|(_, cfg)| cfg)
     }
 
     /// The index of the token that closes the delimiter at `open`, or of the last token.
@@ -50,7 +59,10 @@ impl<'a> Source<'a> {
     /// Whether the tokens from `index` on are `texts`.
     pub(crate) fn matches(&self, index: usize, texts: &[&str]) -> bool {
         self.tokens.len() >= index + texts.len()
-            && texts.iter().zip(&self.tokens[index..]).all(|(text, token)| token.is(text))
+            && texts
+                .iter()
+                .zip(&self.tokens[index..])
+                .all(|(text, token)| token.is(text))
     }
 
     /// Every out-of-line module that this file declares.
@@ -61,11 +73,16 @@ impl<'a> Source<'a> {
         for (index, token) in self.tokens.iter().enumerate() {
             inside.retain(|(_, end)| index < *end);
             if self.matches(index, &["#", "[", "path", "="]) {
-                path = self.tokens.get(index + 4).map(|t| PathBuf::from(t.text.trim_matches('"')));
+                path = self
+                    .tokens
+                    .get(index + 4)
+                    .map(|t| PathBuf::from(t.text.trim_matches('"')));
             } else if token.is(";") || token.is("{") || token.is("}") {
                 path = None;
             }
-            let Some([name, end]) = self.tokens.get(index + 1..index + 3) else { continue };
+            let Some([name, end]) = self.tokens.get(index + 1..index + 3) else {
+                continue;
+            };
             if !token.is("mod") || name.kind != Kind::Word {
                 continue;
             }
@@ -74,7 +91,12 @@ impl<'a> Source<'a> {
                 inside.push((name, self.closing(index + 2)));
             } else if end.is(";") {
                 let inside = inside.iter().map(|(name, _)| name.clone()).collect();
-                found.push(ModDeclaration { name, inside, path: path.take(), token: index });
+                found.push(ModDeclaration {
+                    name,
+                    inside,
+                    path: path.take(),
+                    token: index,
+                });
             }
         }
         found
@@ -98,7 +120,9 @@ fn governed(tokens: &[Token<'_>]) -> Vec<(Range<usize>, Cfg)> {
         }
         let inner = tokens.get(index + 1).is_some_and(|next| next.is("!"));
         let open = index + 1 + usize::from(inner);
-        let Some([bracket, name]) = tokens.get(open..open + 2) else { continue };
+        let Some([bracket, name]) = tokens.get(open..open + 2) else {
+            continue;
+        };
         if !bracket.is("[") {
             continue;
         }
@@ -108,7 +132,11 @@ fn governed(tokens: &[Token<'_>]) -> Vec<(Range<usize>, Cfg)> {
             _ => None,
         };
         if let Some(cfg) = cfg {
-            let range = if inner { 0..tokens.len() } else { index..item_end(tokens, open) };
+            let range = if inner {
+                0..tokens.len()
+            } else {
+                index..item_end(tokens, open)
+            };
             found.push((range, cfg));
         }
     }
@@ -118,17 +146,34 @@ fn governed(tokens: &[Token<'_>]) -> Vec<(Range<usize>, Cfg)> {
 /// Where the item ends whose attribute opens at `open`: behind its `;`, `,` or body.
 fn item_end(tokens: &[Token<'_>], open: usize) -> usize {
     let mut index = closing(tokens, open) + 1;
+    // A comma ends a field, a variant or an argument; within an item it separates generics.
+    let (mut named, mut is_item) = (false, false);
     while let Some(token) = tokens.get(index) {
         match token.text {
+            "#" => index = closing(tokens, index + 1),
             "(" | "[" => index = closing(tokens, index),
             "{" => return closing(tokens, index) + 1,
+            "," if is_item => {}
             ";" | "," | ")" | "]" | "}" => return index + 1,
-            _ => {}
+            ":" => named = true,
+            word => is_item |= !named && ITEM_WORDS.contains(&word),
         }
         index += 1;
     }
     tokens.len()
 }
+
+const ITEM_WORDS: [&str; 9] = [
+    "fn",
+    "impl",
+    "struct",
+    "enum",
+    "union",
+    "trait",
+    "type",
+    "extern",
+    "macro_rules",
+];
 
 fn closing(tokens: &[Token<'_>], open: usize) -> usize {
     let mut depth = 0_usize;
@@ -169,14 +214,15 @@ mod tests {
 
     #[test]
     fn a_cfg_governs_its_item_and_nothing_behind_it() {
-        let text = "#[cfg(test)]\n#[x] mod tests { fn a() {} } fn b() {} #[test] fn c() {} d";
+        let text =
+            "#[cfg(test)]\n#[x] mod tests { fn a() {} } fn b() {} #[test] fn c<T, U>() { c2 } d";
         let source = Source::new(Path::new("lib.rs"), text);
         let test = |word: &str| {
             let found = source.tokens.iter().position(|token| token.is(word));
             let index = found.expect("the word is there");
             source.cfgs_at(index).any(super::Cfg::is_test)
         };
-        assert!(test("a") && test("c"));
+        assert!(test("a") && test("c2"));
         assert!(!test("b") && !test("d"));
     }
 }

@@ -96,6 +96,9 @@ pub struct Caps {
     pub unwind: bool,
     /// More than one worker can run at the same instant.
     pub parallel: bool,
+    /// Nobody outside of a runtime can wake its fibers: when all of them are parked and nothing is
+    /// in flight, nothing will ever happen again.
+    pub closed_world: bool,
 }
 
 impl Caps {
@@ -112,6 +115,7 @@ impl Caps {
             lossless_cancel: false,
             unwind: false,
             parallel: false,
+            closed_world: false,
         }
     }
 

@@ -35,6 +35,8 @@ pub struct ThreadHooks {
     pub relax: fn(),
     /// A monotonic clock for threads outside any runtime.
     pub now: fn() -> Instant,
+    /// Whether the calling thread is unwinding right now: locks ask it, on plain threads too.
+    pub is_unwinding: fn() -> bool,
 }
 
 /// A host's thread slot.

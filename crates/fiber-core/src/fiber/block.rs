@@ -73,6 +73,10 @@ impl<F: FnOnce() -> T, T> Block<F, T> {
             (Ok(()), None) => unreachable!("the body returned without a value"),
             (Err(payload), _) => Err(classify(payload)),
         };
+        if matches!(result, Err(ExitReason::Panicked(_))) {
+            // SAFETY: the runtime's reference keeps the block alive while it runs (I-3).
+            unsafe { header.as_ref() }.note_panic();
+        }
         Self::replace(header, Slot::Result(result));
     }
 
@@ -82,7 +86,11 @@ impl<F: FnOnce() -> T, T> Block<F, T> {
     }
 
     fn discard(header: NonNull<Header>) {
-        drop(Self::replace(header, Slot::Taken));
+        let slot = Self::replace(header, Slot::Taken);
+        if let Slot::Result(Err(reason @ ExitReason::Panicked(_))) = &slot {
+            tracing::error!(target: "fiber::core", %reason, "a detached fiber ended by a panic");
+        }
+        drop(slot);
     }
 
     fn free(header: NonNull<Header>) {

@@ -1,9 +1,13 @@
 //! How fibers end, and what unwinds them.
 
 use alloc::boxed::Box;
-use core::{any::Any, fmt};
+use core::{any::Any, fmt, ptr};
 
-use crate::env::{Payload, StackError, Unwind};
+use super::header::Header;
+use crate::{
+    context::Context,
+    env::{Payload, StackError, Unwind},
+};
 
 /// Why a fiber did not return a value.
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +72,32 @@ pub(crate) enum Interrupt {
 }
 
 /// The private payload that unwinds a fiber: nobody else can make one or mistake it for a panic.
-pub(crate) struct Unwinding(pub(crate) Interrupt);
+pub(crate) struct Unwinding {
+    pub(crate) interrupt: Interrupt,
+    /// The address of the fiber that it unwinds.
+    fiber: usize,
+}
 
 impl Interrupt {
-    /// Unwinds the calling fiber.
-    pub(crate) fn throw(self, unwind: &dyn Unwind) -> ! {
-        unwind.throw(Box::new(Unwinding(self)))
+    /// Unwinds `fiber`, which is the caller.
+    pub(crate) fn throw(self, fiber: &Header, unwind: &dyn Unwind) -> ! {
+        fiber.interrupted().set(true);
+        unwind.throw(Box::new(Unwinding {
+            interrupt: self,
+            fiber: ptr::from_ref(fiber).addr(),
+        }))
+    }
+}
+
+impl Drop for Unwinding {
+    /// It was caught and not thrown on, by us or by the user: what unwinds the fiber next may well
+    /// be a panic.
+    fn drop(&mut self) {
+        Context::with_current(|_, fiber| {
+            if ptr::from_ref(fiber).addr() == self.fiber {
+                fiber.interrupted().set(false);
+            }
+        });
     }
 }
 

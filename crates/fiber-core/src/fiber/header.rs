@@ -20,7 +20,7 @@ use crate::{
     context::Context,
     env::{StackClass, Unwind},
     id::Id,
-    operation::Latch,
+    operation::{Latch, LatchOperation},
     primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering},
     stack::OwnedStack,
     timeout::TimeoutScope,
@@ -55,7 +55,7 @@ impl Attributes {
 ///
 /// | fields | touched by |
 /// |---|---|
-/// | `refs`, `wake`, `token`, `cancel`, `finished`, `exit` | anyone, atomics |
+/// | `refs`, `wake`, `token`, `cancel`, `finished`, `panicked`, `claims`, `exit` | anyone, atomics |
 /// | `next` | whoever has the fiber in a queue |
 /// | `home`, `id` | written before the fiber can be parked; then read by anyone |
 /// | the rest | the home worker only |
@@ -65,6 +65,7 @@ pub(crate) struct Header {
     token: AtomicBool,
     cancel: AtomicBool,
     finished: AtomicBool,
+    panicked: AtomicBool,
     /// Who owes the result its drop, see `join`.
     pub(super) claims: AtomicU8,
     pub(super) next: AtomicPtr<Self>,
@@ -76,6 +77,8 @@ pub(crate) struct Header {
     mask: Cell<u32>,
     waiting_for: Cell<&'static str>,
     scopes: Cell<*const TimeoutScope>,
+    /// Whether a cancel or a timeout unwinds it, rather than a panic.
+    interrupted: Cell<bool>,
     yielder: Cell<*const Yielder<(), ()>>,
     coroutine: UnsafeCell<Option<FiberCoroutine>>,
     /// Links of the home worker's list of started fibers.
@@ -94,6 +97,7 @@ impl Header {
             token: AtomicBool::new(false),
             cancel: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
             claims: AtomicU8::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
             this: Cell::new(None),
@@ -103,6 +107,7 @@ impl Header {
             mask: Cell::new(0),
             waiting_for: Cell::new("its first run"),
             scopes: Cell::new(ptr::null()),
+            interrupted: Cell::new(false),
             yielder: Cell::new(ptr::null()),
             coroutine: UnsafeCell::new(None),
             all_prev: Cell::new(ptr::null()),
@@ -205,6 +210,10 @@ impl Header {
         &self.scopes
     }
 
+    pub(crate) fn interrupted(&self) -> &Cell<bool> {
+        &self.interrupted
+    }
+
     pub(crate) fn waiting_for(&self) -> &Cell<&'static str> {
         &self.waiting_for
     }
@@ -255,6 +264,10 @@ impl Header {
 
     pub(crate) fn is_started(&self) -> bool {
         self.home.get().is_some()
+    }
+
+    pub(super) fn note_panic(&self) {
+        self.panicked.store(true, Ordering::Release);
     }
 
     pub(crate) fn finish(&self) {
@@ -311,6 +324,16 @@ impl Fiber {
     /// Whether it has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
         self.header().finished.load(Ordering::Acquire)
+    }
+
+    /// Whether it has ended by a panic that no handle was told of.
+    pub fn has_unseen_panic(&self) -> bool {
+        self.header().panicked.load(Ordering::Acquire) && !self.header().is_joined()
+    }
+
+    /// The operation that waits until it has ended, in whatever way.
+    pub fn exit_operation(&self) -> LatchOperation<'_> {
+        self.header().exit.wait_operation("join")
     }
 
     /// Whether it has run at all.

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `ENDED` | the fiber's own stack, when the result is stored |
 //! | `DETACHED` | the handle, when it is dropped unused |
+//! | `JOINED` | the handle, when it takes the result |
 //!
 //! Whoever sets the second bit drops the result: the fiber, still on its own stack, or the handle.
 
@@ -20,6 +21,7 @@ use crate::{context::Context, operation, primitive::Ordering};
 
 const ENDED: u8 = 1;
 const DETACHED: u8 = 2;
+const JOINED: u8 = 4;
 
 /// Waits for a fiber's result. Dropping it detaches the fiber, which goes on.
 #[must_use = "dropping the handle detaches the fiber; a panic in it is then only logged"]
@@ -79,6 +81,10 @@ impl<T> JoinHandle<T> {
 
     fn take_result(self) -> Result<T, ExitReason> {
         let this = ManuallyDrop::new(self);
+        this.fiber
+            .header()
+            .claims
+            .fetch_or(JOINED, Ordering::Relaxed);
         // SAFETY: the latch is open, so the fiber has stored its result and let go; this handle is
         // the only one and has not detached, so the claim is ours (I-11).
         let result = unsafe { take_result(this.fiber.as_raw(), this.take) };
@@ -106,6 +112,11 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 impl Header {
+    /// Whether a handle has taken the result.
+    pub(super) fn is_joined(&self) -> bool {
+        self.claims.load(Ordering::Relaxed) & JOINED != 0
+    }
+
     /// The result is stored: says whether its handle is gone, so that it must be dropped here.
     pub(crate) fn result_is_orphaned(&self) -> bool {
         self.claims.fetch_or(ENDED, Ordering::AcqRel) & DETACHED != 0

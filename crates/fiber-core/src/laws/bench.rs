@@ -70,7 +70,11 @@ impl<'law> Bench<'law> {
         });
         let broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(message) = broken {
-            panic!("{} breaks the law `{}`: {message}", env.describe(), self.name);
+            panic!(
+                "{} breaks the law `{}`: {message}",
+                env.describe(),
+                self.name
+            );
         }
     }
 
@@ -102,7 +106,9 @@ impl<'law> Bench<'law> {
 
 impl core::fmt::Debug for Bench<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Bench").field("law", &self.name).finish_non_exhaustive()
+        f.debug_struct("Bench")
+            .field("law", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -111,7 +111,10 @@ impl<'law> Rig<'law> {
     }
 
     fn port(&mut self) -> &mut dyn Port {
-        &mut **self.port.as_mut().expect("a law uses its port before the end")
+        &mut **self
+            .port
+            .as_mut()
+            .expect("a law uses its port before the end")
     }
 
     // --- staging ---------------------------------------------------------------------------
@@ -190,7 +193,12 @@ impl<'law> Rig<'law> {
         self.stage(token, request, Memory::Bytes(alloc::vec![zone]))
     }
 
-    pub(super) fn send(&mut self, descriptor: RawDescriptor, bytes: &[u8], extent: Extent) -> Token {
+    pub(super) fn send(
+        &mut self,
+        descriptor: RawDescriptor,
+        bytes: &[u8],
+        extent: Extent,
+    ) -> Token {
         let token = self.token();
         let mut zone = Zone::filled(bytes);
         let request = Request::Send {
@@ -266,7 +274,10 @@ impl<'law> Rig<'law> {
             let Some((kind, mut memory)) = self.inflight.remove(&token) else {
                 panic!("a completion for {token:?}, which is not in flight: {completion:?}");
             };
-            assert!(!completion.more, "{kind:?} has one completion, the terminal one");
+            assert!(
+                !completion.more,
+                "{kind:?} has one completion, the terminal one"
+            );
             let address = memory.read_address();
             let bytes = match completion.outcome {
                 Outcome::Done(number) if is_transfer(kind) => {
@@ -274,8 +285,8 @@ impl<'law> Rig<'law> {
                     memory.end(filled, is_receive(kind))
                 }
                 Outcome::Failed(error) => {
-                    let strict = error.kind() == IoErrorKind::Cancelled
-                        && self.env.caps().lossless_cancel;
+                    let strict =
+                        error.kind() == IoErrorKind::Cancelled && self.env.caps().lossless_cancel;
                     memory.end(0, strict && is_receive(kind))
                 }
                 _ => Vec::new(),
@@ -341,6 +352,15 @@ impl<'law> Rig<'law> {
 
     pub(super) fn pending(&self) -> Vec<Token> {
         self.inflight.keys().copied().collect()
+    }
+
+    /// Receives what arrives within a little while; `None` when nothing does.
+    pub(super) fn recv_or_give_up(&mut self, descriptor: RawDescriptor) -> Option<Vec<u8>> {
+        let token = self.recv(descriptor, CHUNK, Extent::Some);
+        self.watch();
+        self.cancel(token);
+        let ended = self.finish(token);
+        (!ended.is_cancelled()).then_some(ended.bytes)
     }
 
     /// Takes the completion of `token` if it is there.
@@ -467,6 +487,12 @@ impl<'law> Rig<'law> {
         assert!(self.open.remove(&descriptor), "a law closes what is open");
         let token = self.plain(Request::Close { descriptor });
         assert_eq!(self.finish(token).outcome, Outcome::Done(0), "close works");
+    }
+
+    /// Closes without asking whether it worked.
+    pub(super) fn close_quietly(&mut self, descriptor: RawDescriptor) {
+        assert!(self.open.remove(&descriptor), "a law closes what is open");
+        self.plain_as(Token::QUIET, Request::Close { descriptor });
     }
 
     #[track_caller]

@@ -45,7 +45,10 @@ pub(super) fn a_turn_that_may_not_wait_does_not(bench: &Bench<'_>) {
             assert_eq!(rig.turn(Wait::No), 0, "nothing was asked");
         }
         let took = rig.env.now().saturating_since(start);
-        assert!(took < PATIENCE, "a hundred turns without a wait took {took:?}");
+        assert!(
+            took < PATIENCE,
+            "a hundred turns without a wait took {took:?}"
+        );
     });
 }
 
@@ -56,13 +59,22 @@ pub(super) fn a_wait_ends_at_its_deadline_and_not_before(bench: &Bench<'_>) {
             let deadline = start + Duration::from_micros(micros);
             assert_eq!(rig.turn(Wait::Until(deadline)), 0, "nothing was asked");
             let now = rig.env.now();
-            assert!(now >= deadline, "a wait until {deadline:?} ended at {now:?}");
-            assert!(now < start + PATIENCE, "a wait of {micros} µs ended at {now:?}");
+            assert!(
+                now >= deadline,
+                "a wait until {deadline:?} ended at {now:?}"
+            );
+            assert!(
+                now < start + PATIENCE,
+                "a wait of {micros} µs ended at {now:?}"
+            );
         }
         let before = rig.env.now();
         rig.turn(Wait::Until(crate::env::Instant::ORIGIN));
         let took = rig.env.now().saturating_since(before);
-        assert!(took < PATIENCE, "a deadline in the past was waited for: {took:?}");
+        assert!(
+            took < PATIENCE,
+            "a deadline in the past was waited for: {took:?}"
+        );
     });
 }
 
@@ -75,7 +87,10 @@ pub(super) fn a_wait_ends_at_its_deadline_with_requests_in_flight(bench: &Bench<
         let deadline = rig.env.now() + Duration::from_millis(3);
         rig.turn(Wait::Until(deadline));
         let now = rig.env.now();
-        assert!(now >= deadline, "a wait until {deadline:?} ended at {now:?}");
+        assert!(
+            now >= deadline,
+            "a wait until {deadline:?} ended at {now:?}"
+        );
     });
 }
 
@@ -116,7 +131,10 @@ pub(super) fn an_unpark_ends_a_wait_from_another_worker(bench: &Bench<'_>) {
                 let soon = rig.env.now() + Duration::from_millis(2);
                 rig.turn(Wait::Until(soon));
             }
-            let other = sleeper.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let other = sleeper
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             other.expect("stored before `wanted`").unpark();
             rig.until("the other worker's return", |_| {
                 woken.load(Ordering::Acquire) >= round

@@ -10,7 +10,7 @@ use core::{
 };
 use std::{sync::Mutex, thread};
 
-use super::bench::Bench;
+use super::{bench::Bench, rig::PATIENCE};
 use crate::env::{Instant, Site, StackClass, StackMemory, Stacks};
 
 pub(super) fn clocks_never_go_back(bench: &Bench<'_>) {
@@ -22,11 +22,17 @@ pub(super) fn clocks_never_go_back(bench: &Bench<'_>) {
             }
             let (then, cpu_then) = (rig.env.now(), rig.env.cpu());
             assert!(then >= now, "the clock went from {now:?} back to {then:?}");
-            assert!(cpu_then >= cpu, "CPU time went from {cpu:?} to {cpu_then:?}");
+            assert!(
+                cpu_then >= cpu,
+                "CPU time went from {cpu:?} to {cpu_then:?}"
+            );
             (now, cpu) = (then, cpu_then);
         }
         assert!(now < Instant::NEVER, "no clock shows NEVER");
-        assert!(!rig.env.wall().since_unix().is_zero(), "it is later than 1970");
+        assert!(
+            !rig.env.wall().since_unix().is_zero(),
+            "it is later than 1970"
+        );
     });
 }
 
@@ -41,14 +47,20 @@ pub(super) fn workers_share_the_origin_of_time(bench: &Bench<'_>) {
             });
             let now = rig.env.now().as_nanos();
             let other = second.load(Ordering::Acquire);
-            assert!(other <= now, "a later look at the clock showed an earlier time");
+            assert!(
+                other <= now,
+                "a later look at the clock showed an earlier time"
+            );
         } else {
             rig.until("the other worker's look at the clock", |_| {
                 first.load(Ordering::Acquire) != 0
             });
             let now = rig.env.now().as_nanos();
             let other = first.load(Ordering::Acquire);
-            assert!(other <= now.max(1), "a later look at the clock showed an earlier time");
+            assert!(
+                other <= now.max(1),
+                "a later look at the clock showed an earlier time"
+            );
             second.store(now.max(1), Ordering::Release);
         }
     });
@@ -62,9 +74,14 @@ pub(super) fn entropy_fills_every_byte(bench: &Bench<'_>) {
             for _ in 0..8 {
                 let mut bytes = alloc::vec![0u8; len];
                 rig.env.fill(&mut bytes);
-                seen.iter_mut().zip(bytes).for_each(|(all, byte)| *all |= byte);
+                seen.iter_mut()
+                    .zip(bytes)
+                    .for_each(|(all, byte)| *all |= byte);
             }
-            assert!(seen.iter().all(|&byte| byte != 0), "a byte was never filled");
+            assert!(
+                seen.iter().all(|&byte| byte != 0),
+                "a byte was never filled"
+            );
         }
         let (mut one, mut two) = ([0; 32], [0; 32]);
         rig.env.fill(&mut one);
@@ -100,11 +117,18 @@ fn map(env: &(impl Stacks + ?Sized), class: StackClass) -> StackMemory {
 fn check_shape(stack: &StackMemory, class: StackClass) {
     let (base, limit) = (stack.base().addr().get(), stack.limit().addr().get());
     assert_eq!(stack.class(), class, "the class that was asked for");
-    assert_eq!((base % 64, limit % 64), (0, 0), "both ends are aligned to 64 bytes");
+    assert_eq!(
+        (base % 64, limit % 64),
+        (0, 0),
+        "both ends are aligned to 64 bytes"
+    );
     assert!(base > limit, "a stack grows down");
     let room = base - limit;
     // A host may take its guard out of the class's size, but not more than one page.
-    assert!(room + 4096 >= class.bytes(), "{class:?} has room for {room} bytes only");
+    assert!(
+        room + 4096 >= class.bytes(),
+        "{class:?} has room for {room} bytes only"
+    );
 }
 
 /// Writes to both ends and to each 512th byte between them.
@@ -153,7 +177,11 @@ pub(super) fn the_thread_slot_is_one_pointer_a_thread(bench: &Bench<'_>) {
                 (hooks.set_slot)(ptr::null());
             });
         });
-        assert_eq!((hooks.slot)(), ptr::from_ref(&mark).cast(), "the slot is this thread's own");
+        assert_eq!(
+            (hooks.slot)(),
+            ptr::from_ref(&mark).cast(),
+            "the slot is this thread's own"
+        );
         (hooks.set_slot)(before);
         assert!(ptr::eq(hooks, rig.env.hooks()), "the hooks never change");
     });
@@ -166,7 +194,10 @@ pub(super) fn a_plain_thread_parks_until_it_is_unparked(bench: &Bench<'_>) {
             let sleeper = scope.spawn(|| {
                 // Early: the next park returns at once.
                 (hooks.unparker)().unpark();
-                (hooks.park)(None);
+                let start = (hooks.now)();
+                (hooks.park)(Some(PATIENCE));
+                let slept = (hooks.now)().saturating_since(start);
+                assert!(slept < PATIENCE, "an early unpark did not end the park");
                 let start = (hooks.now)();
                 while (hooks.now)().saturating_since(start) < Duration::from_millis(2) {
                     (hooks.park)(Some(Duration::from_millis(1)));
@@ -204,14 +235,22 @@ pub(super) fn each_worker_runs_once_and_run_waits_for_all(bench: &Bench<'_>) {
             counts[worker.index()].fetch_add(1, Ordering::Relaxed);
         });
         let counts: Vec<usize> = counts.into_iter().map(AtomicUsize::into_inner).collect();
-        assert_eq!(counts, alloc::vec![1; usize::from(n)], "each worker runs once");
+        assert_eq!(
+            counts,
+            alloc::vec![1; usize::from(n)],
+            "each worker runs once"
+        );
     }
 }
 
 pub(super) fn what_is_thrown_is_caught_with_its_payload(bench: &Bench<'_>) {
     bench.port(&[], |rig| {
         let env = rig.env;
-        assert_eq!(env.caps().unwind, env.can_unwind(), "caps tell about unwinding");
+        assert_eq!(
+            env.caps().unwind,
+            env.can_unwind(),
+            "caps tell about unwinding"
+        );
         assert!(env.catch(&mut || {}).is_ok(), "nothing was thrown");
         if !env.can_unwind() {
             return;
@@ -261,7 +300,9 @@ pub(super) fn an_offloaded_job_runs_and_wakes_its_port(bench: &Bench<'_>) {
             let taken = rig.env.offload(job);
             assert!(taken.is_ok(), "an idle pool takes ten jobs");
         }
-        rig.until("the end of ten jobs", |_| runs.load(Ordering::Acquire) == 10);
+        rig.until("the end of ten jobs", |_| {
+            runs.load(Ordering::Acquire) == 10
+        });
     });
 }
 

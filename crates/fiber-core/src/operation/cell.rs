@@ -116,6 +116,14 @@ impl WaitCell {
         }
     }
 
+    /// Takes the calling performer's own cell, before it commits an arm without a partner; `None`
+    /// if a partner has committed another arm. Settle the claim as soon as the arm is committed:
+    /// while it is held no other cell may be waited for.
+    pub fn claim_own(&self) -> Option<Claim<'_>> {
+        // SAFETY: it is the caller's own, so the performer cannot leave (I-12).
+        unsafe { self.claim() }
+    }
+
     /// Takes both cells, or neither: for a performer with other arms already published (`own`)
     /// that meets a waiting partner.
     ///
@@ -185,7 +193,7 @@ impl Claim<'_> {
     }
 
     /// Settles the caller's own cell, which needs no waking.
-    pub(crate) fn settle(self, arm: u16) {
+    pub fn settle(self, arm: u16) {
         // The last touch of the performer's frame: from here on it may leave (I-12).
         self.cell
             .state

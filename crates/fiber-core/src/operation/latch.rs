@@ -110,7 +110,7 @@ unsafe impl Operation for LatchOperation<'_> {
         let (latch, node) = self.node();
         let mut waiting = latch.waiting.lock();
         if latch.is_open() {
-            return Published::Committed(0);
+            return Published::own(cell, base);
         }
         // SAFETY: under the lock; node and cell stay until `retract`, by the caller's promise
         // (I-12).

@@ -189,9 +189,23 @@ impl WaitList {
     /// Nodes of performers that have committed elsewhere are passed over: they unlink themselves.
     /// The list's lock stays held until the partner is committed, as the borrow says.
     pub fn find<'list>(&'list mut self, own: Option<&'list WaitCell>) -> Match<'list> {
+        self.find_while(own, |_| true)
+    }
+
+    /// [`WaitList::find`] that ends at the first node whose `value` does not fit: those behind it
+    /// are not let past. The node may turn out to be a performer's that has gone, so one who
+    /// unlinks itself from such a list looks again on behalf of those behind it.
+    pub fn find_while<'list>(
+        &'list mut self,
+        own: Option<&'list WaitCell>,
+        mut fits: impl FnMut(*mut ()) -> bool,
+    ) -> Match<'list> {
         let mut at = self.head;
         while let Some(node) = reach(at) {
             at = node.next.get();
+            if !fits(node.value.get()) {
+                return Match::Nobody;
+            }
             // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
             let cell: &'list WaitCell = unsafe { &*node.cell.get() };
             let (ours, theirs) = match own {

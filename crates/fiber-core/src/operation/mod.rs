@@ -25,7 +25,9 @@ pub use self::{
     cell::{Claim, WaitCell, Waiter},
     latch::{Latch, LatchOperation},
     list::{Match, Partner, WaitList, WaitNode},
-    perform::{Interrupted, perform, perform_or_interrupt, perform_until, try_perform},
+    perform::{
+        Interrupted, perform, perform_or_interrupt, perform_pinned, perform_until, try_perform,
+    },
 };
 
 use core::pin::Pin;
@@ -51,11 +53,15 @@ pub unsafe trait Operation {
     /// What a parked performer waits for, for reports.
     fn name(&self) -> &'static str;
 
-    /// Commits if that is possible without waiting; gives the arm. Publishes nothing, and does not
-    /// rely on the operation staying in place.
+    /// Commits if that is possible without waiting; gives the arm. Publishes nothing, does not rely
+    /// on the operation staying in place, and does not move what `publish` relies on.
     fn try_now(&mut self) -> Option<u16>;
 
-    /// Links a node for each arm, numbered from `base`, unless a partner is there already.
+    /// Links a node for each arm, numbered from `base`, unless one can be committed already.
+    ///
+    /// Other arms of the same performer may be linked elsewhere, whose partners are after the same
+    /// cell. So an arm is committed only with that cell in hand: by a partner found with
+    /// [`WaitList::find`] (`Some(cell)`), or by [`WaitCell::claim_own`].
     ///
     /// # Safety
     /// `cell` stays where it is until `retract` has returned.
@@ -77,6 +83,20 @@ pub unsafe trait Operation {
 pub enum Published {
     /// Every arm is linked, or somebody else has the performer's cell: wait for it.
     Waiting,
-    /// A partner was there: this arm (from 0, without `base`) is committed.
+    /// This arm (from 0, without `base`) is committed, and the performer's cell settled on it.
     Committed(u16),
+}
+
+impl Published {
+    /// What publishing gives when the first arm, which is number `base` of `cell`, can commit
+    /// without a partner and has nothing to move.
+    pub fn own(cell: &WaitCell, base: u16) -> Self {
+        match cell.claim_own() {
+            Some(claim) => {
+                claim.settle(base);
+                Self::Committed(0)
+            }
+            None => Self::Waiting,
+        }
+    }
 }

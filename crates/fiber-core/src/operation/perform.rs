@@ -51,7 +51,19 @@ pub fn perform_until<O: Operation>(
     operation: O,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
-    let result = perform_or_interrupt(operation, span);
+    perform_pinned(pin!(operation), span)
+}
+
+/// [`perform_until`] that leaves the operation with the caller: what was not committed can be taken
+/// out of it again, as a value that was not sent in time.
+///
+/// # Errors
+/// [`Interrupted::Elapsed`], with nothing committed.
+pub fn perform_pinned<O: Operation>(
+    operation: Pin<&mut O>,
+    span: Option<Duration>,
+) -> Result<O::Output, Interrupted> {
+    let result = wait_for(operation, span);
     if matches!(result, Err(Interrupted::Cancelled)) {
         Context::with_current(Context::deliver_cancel);
     }
@@ -59,19 +71,35 @@ pub fn perform_until<O: Operation>(
 }
 
 /// [`perform_until`] for primitives that must put something right before they let a cancel
-/// through, as a condition variable takes its lock again: a cancel is an error and does not unwind.
+/// through: a cancel is an error and does not unwind.
 ///
 /// # Errors
 /// [`Interrupted`], with nothing committed.
 pub fn perform_or_interrupt<O: Operation>(
-    mut operation: O,
+    operation: O,
+    span: Option<Duration>,
+) -> Result<O::Output, Interrupted> {
+    wait_for(pin!(operation), span)
+}
+
+#[inline]
+fn wait_for<O: Operation>(
+    mut operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
     Context::with_current(|context, fiber| context.charge(fiber));
-    if let Some(arm) = operation.try_now() {
-        return Ok(pin!(operation).finish(arm));
+    // SAFETY: `try_now` moves nothing that must stay, as implementors promise (I-12).
+    if let Some(arm) = unsafe { operation.as_mut().get_unchecked_mut() }.try_now() {
+        return Ok(operation.finish(arm));
     }
-    let operation = pin!(operation);
+    wait_published(operation, span)
+}
+
+#[cold]
+fn wait_published<O: Operation>(
+    operation: Pin<&mut O>,
+    span: Option<Duration>,
+) -> Result<O::Output, Interrupted> {
     let on_fiber = Context::with(|context| context.is_some_and(Context::is_on_fiber));
     if on_fiber {
         Context::with_fiber(operation.name(), |context, fiber| {
@@ -105,13 +133,15 @@ fn perform_on_fiber<O: Operation>(
     mut operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
+    // Before anybody can commit: a panic must not lose what was.
+    context.assert_may_suspend(operation.name());
     if context.pending(fiber).is_some() {
         return Err(Interrupted::Cancelled);
     }
     let cell = WaitCell::new(Waiter::fiber(fiber));
     let timer = pin!(TimerNode::new());
     let timer = timer.into_ref();
-    let mut published = Unpublish::new(operation.as_mut());
+    let mut published = Unpublish::new(operation.as_mut(), &cell);
     // SAFETY: the cell is in this frame, which `published` retracts before it is left (I-12).
     if let Published::Committed(arm) = unsafe { published.operation().publish(&cell, 0) } {
         return Ok(published.finish(arm));
@@ -138,7 +168,7 @@ fn perform_on_thread<O: Operation>(
     let hooks = thread_hooks(operation.name());
     let unparker = (hooks.unparker)();
     let cell = WaitCell::new(Waiter::thread(Arc::clone(&unparker)));
-    let mut published = Unpublish::new(operation.as_mut());
+    let mut published = Unpublish::new(operation.as_mut(), &cell);
     // SAFETY: the cell is in this frame, which `published` retracts before it is left (I-12).
     if let Published::Committed(arm) = unsafe { published.operation().publish(&cell, 0) } {
         return Ok(published.finish(arm));
@@ -185,15 +215,17 @@ fn wait(cell: &WaitCell, mut pause: impl FnMut() -> Option<Interrupted>) -> Wait
 /// Published nodes; retracted before the frame is left, also by unwinding (I-12).
 struct Unpublish<'frame, O: Operation> {
     operation: Pin<&'frame mut O>,
+    cell: &'frame WaitCell,
     name: &'static str,
     retracted: bool,
 }
 
 impl<'frame, O: Operation> Unpublish<'frame, O> {
-    fn new(operation: Pin<&'frame mut O>) -> Self {
+    fn new(operation: Pin<&'frame mut O>, cell: &'frame WaitCell) -> Self {
         let name = operation.name();
         Self {
             operation,
+            cell,
             name,
             retracted: false,
         }
@@ -231,7 +263,18 @@ impl<'frame, O: Operation> Unpublish<'frame, O> {
 }
 
 impl<O: Operation> Drop for Unpublish<'_, O> {
+    /// Does something only when the wait itself unwinds. Then what a partner has committed is taken
+    /// and dropped, as a lock that was handed over is released again.
     fn drop(&mut self) {
-        self.retract(None);
+        if self.retracted {
+            return;
+        }
+        match wait(self.cell, || Some(Interrupted::Cancelled)) {
+            Waited::Settled(arm) => {
+                self.retract(Some(arm));
+                drop(self.operation.as_mut().finish(arm));
+            }
+            Waited::Interrupted(_) => self.retract(None),
+        }
     }
 }

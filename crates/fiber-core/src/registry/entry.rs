@@ -236,7 +236,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    pub(super) const BITS: u32 = 10;
+    pub(super) const BITS: u32 = 8;
     pub(super) const ENTRIES: usize = 1 << Self::BITS;
 
     pub(super) const fn key(&self, index: u32) -> u32 {

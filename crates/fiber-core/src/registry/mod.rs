@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! IdSpace (one a world)                 Shard (one a worker)
-//! ┌ directory ┐    ┌ chunk of 1024 ┐    owns chunks; opens, lists by owner, frees
-//! │ key >> 21 │──▶ │ entry, 64 B   │ ◀─ any worker: `enter` by one CAS on the entry's word
+//! ┌ directory ┐    ┌ chunk of 256  ┐    owns chunks; opens, lists by owner, frees
+//! │ key >> 19 │──▶ │ entry, 64 B   │ ◀─ any worker: `enter` by one CAS on the entry's word
 //! └───────────┘    └───────────────┘ ◀─ any thread: `close`; the closer and the last one out
 //!                                       hand the entry to its shard, which alone frees it
 //! ```

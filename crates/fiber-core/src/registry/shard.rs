@@ -33,17 +33,21 @@ impl ShardInbox {
     pub(super) fn push(&self, entry: &Entry, key: u32) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
+            // Taken beforehand: once the slot is in the list its shard may free it and end.
+            let unparker = (head == NO_KEY).then(|| Arc::clone(&self.unparker));
             entry.reap_next.store(head, Ordering::Relaxed);
             match self
                 .head
                 .compare_exchange_weak(head, key, Ordering::AcqRel, Ordering::Relaxed)
             {
-                Ok(_) => break,
+                Ok(_) => {
+                    if let Some(unparker) = unparker {
+                        unparker.unpark();
+                    }
+                    return;
+                }
                 Err(seen) => head = seen,
             }
-        }
-        if head == NO_KEY {
-            self.unparker.unpark();
         }
     }
 }

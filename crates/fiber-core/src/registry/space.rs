@@ -64,7 +64,7 @@ impl IdSpace {
         assert!(generation_max > 0, "a slot needs at least one generation");
         Self {
             top: [const { AtomicPtr::new(ptr::null_mut()) }; TOP],
-            chunks: SpinLock::new(Chunks {
+            chunks: SpinLock::new_static(Chunks {
                 made: 0,
                 free: Vec::new(),
             }),
@@ -123,7 +123,7 @@ impl IdSpace {
     }
 
     fn chunk(&self, number: u32) -> Option<&Chunk> {
-        let middle = self.top[number as usize / MIDDLE].load(Ordering::Acquire);
+        let middle = self.top.get(number as usize / MIDDLE)?.load(Ordering::Acquire);
         // SAFETY: a non-null pointer was published by `publish` and lives as long as the space,
         // slots being retired, never unmapped (I-4).
         let middle = unsafe { middle.as_ref() }?;
@@ -137,7 +137,7 @@ impl IdSpace {
         Some(&chunk.entries[key as usize % Chunk::ENTRIES])
     }
 
-    /// Lends a chunk to a shard; `None` when all 2^32 keys are in use.
+    /// Lends a chunk to a shard; `None` when all 2^30 keys are in use.
     pub(super) fn take_chunk(&self, inbox: *mut ShardInbox) -> Option<NonNull<Chunk>> {
         let mut chunks = self.chunks.lock();
         let chunk = match chunks.free.pop() {

@@ -171,6 +171,7 @@ static HOOKS: ThreadHooks = ThreadHooks {
     unparker: || UNPARK.with(|unpark| -> Arc<dyn Unpark> { Arc::<ThreadUnpark>::clone(unpark) }),
     relax: thread::yield_now,
     now,
+    is_unwinding: thread::panicking,
 };
 
 impl Threads for ScriptEnv {

@@ -1,0 +1,1 @@
+//! The shim over a scripted host.

@@ -1,0 +1,236 @@
+//! A TCP connection.
+
+use core::{mem::ManuallyDrop, net::SocketAddr, time::Duration};
+
+use fiber_core::{
+    Id, IoError, IoErrorKind, io,
+    request::{End, Interest, Shutdown, SocketOption},
+};
+
+use crate::{
+    address::{ToSocketAddrs, each_address},
+    error::Error,
+    limit::{self, Limit},
+};
+
+/// A TCP connection: `std::net::TcpStream` on fibers.
+///
+/// It may be shared and sent: one fiber can read while another writes, on any worker. Dropping it
+/// closes the connection, on a fiber, on a plain thread, or after its runtime has ended; the drop
+/// never waits. Whoever is blocked on it then (through [`TcpStream::from_id`]) gets `Closed`.
+///
+/// # Examples
+/// ```no_run
+/// use fiber_io::{Read, TcpStream, Write};
+///
+/// # fn on_a_fiber() -> Result<(), fiber_io::Error> {
+/// let mut stream = TcpStream::connect("127.0.0.1:7")?;
+/// stream.write_all(b"hello")?;
+/// let mut echoed = [0; 5];
+/// stream.read_exact(&mut echoed)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TcpStream {
+    id: Id,
+    pub(crate) read_limit: Limit,
+    pub(crate) write_limit: Limit,
+}
+
+impl TcpStream {
+    /// Connects to the first of the addresses that answers.
+    ///
+    /// # Suspends
+    /// Until a connection stands or all have failed.
+    ///
+    /// # Errors
+    /// The last address's: `ConnectionRefused`, `HostUnreachable`, …; `NoRuntime` when the caller
+    /// is not on a fiber.
+    pub fn connect(to: impl ToSocketAddrs) -> Result<Self, Error> {
+        each_address(to, |address| Ok(Self::from_id(io::connect(address, None)?)))
+    }
+
+    /// [`TcpStream::connect`] to one address, for `limit` at the most.
+    ///
+    /// # Errors
+    /// `TimedOut`; `InvalidInput` when `limit` is zero; else as [`TcpStream::connect`].
+    pub fn connect_timeout(to: &SocketAddr, limit: Duration) -> Result<Self, Error> {
+        let deadline = limit::after(limit::checked(limit)?);
+        Ok(Self::from_id(io::connect(*to, deadline)?))
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    /// `NotConnected`, or `Stale` when the runtime has ended.
+    pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
+        Ok(io::address(self.id, End::Peer)?)
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// `Stale` when the runtime has ended.
+    pub fn local_addr(&self) -> Result<SocketAddr, Error> {
+        Ok(io::address(self.id, End::Local)?)
+    }
+
+    /// Ends reading, writing or both, for every handle of this connection. Blocked readers see the
+    /// end of the stream.
+    ///
+    /// # Errors
+    /// `NotConnected` when the connection is gone.
+    pub fn shutdown(&self, how: Shutdown) -> Result<(), Error> {
+        Ok(io::shutdown(self.id, how)?)
+    }
+
+    /// Makes another handle for the same connection, which closes when the last one is dropped.
+    /// The new handle starts with a copy of the limits of time.
+    ///
+    /// # Errors
+    /// `TooManyDescriptors` at a limit.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        Ok(Self {
+            id: io::duplicate(self.id)?,
+            read_limit: self.read_limit.clone(),
+            write_limit: self.write_limit.clone(),
+        })
+    }
+
+    /// Limits the time of each read through this handle; `None` is no limit. A read that has
+    /// reached it fails with `TimedOut`, having read nothing.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is zero.
+    pub fn set_read_timeout(&self, limit: Option<Duration>) -> Result<(), Error> {
+        self.read_limit.set(limit)
+    }
+
+    /// Limits the time of each write through this handle; `None` is no limit. A write that has
+    /// reached it fails with `TimedOut`.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is zero.
+    pub fn set_write_timeout(&self, limit: Option<Duration>) -> Result<(), Error> {
+        self.write_limit.set(limit)
+    }
+
+    /// The limit of time of reads.
+    ///
+    /// # Errors
+    /// None; the shape is std's.
+    pub fn read_timeout(&self) -> Result<Option<Duration>, Error> {
+        Ok(self.read_limit.span())
+    }
+
+    /// The limit of time of writes.
+    ///
+    /// # Errors
+    /// None; the shape is std's.
+    pub fn write_timeout(&self) -> Result<Option<Duration>, Error> {
+        Ok(self.write_limit.span())
+    }
+
+    /// Sends small writes at once instead of collecting them (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// As the host reports.
+    pub fn set_nodelay(&self, nodelay: bool) -> Result<(), Error> {
+        Ok(io::set_option(
+            self.id,
+            SocketOption::NoDelay,
+            u32::from(nodelay),
+        )?)
+    }
+
+    /// Whether small writes are sent at once.
+    ///
+    /// # Errors
+    /// As the host reports.
+    pub fn nodelay(&self) -> Result<bool, Error> {
+        Ok(io::read_option(self.id, SocketOption::NoDelay)? != 0)
+    }
+
+    /// Sets the hop limit of packets sent.
+    ///
+    /// # Errors
+    /// As the host reports.
+    pub fn set_ttl(&self, ttl: u32) -> Result<(), Error> {
+        Ok(io::set_option(self.id, SocketOption::Ttl, ttl)?)
+    }
+
+    /// The hop limit of packets sent.
+    ///
+    /// # Errors
+    /// As the host reports.
+    pub fn ttl(&self) -> Result<u32, Error> {
+        Ok(io::read_option(self.id, SocketOption::Ttl)?)
+    }
+
+    /// Takes the error that the socket has pending.
+    ///
+    /// # Errors
+    /// As the host reports.
+    pub fn take_error(&self) -> Result<Option<Error>, Error> {
+        take_error(self.id)
+    }
+
+    /// Waits until a read would not block; the read's limit of time counts.
+    ///
+    /// # Suspends
+    /// Until then.
+    ///
+    /// # Errors
+    /// As a read's.
+    pub fn readable(&self) -> Result<(), Error> {
+        let deadline = self.read_limit.deadline();
+        Ok(io::ready(self.id, Interest::Readable, deadline)?)
+    }
+
+    /// Waits until a write would not block; the write's limit of time counts.
+    ///
+    /// # Suspends
+    /// Until then.
+    ///
+    /// # Errors
+    /// As a write's.
+    pub fn writable(&self) -> Result<(), Error> {
+        let deadline = self.write_limit.deadline();
+        Ok(io::ready(self.id, Interest::Writable, deadline)?)
+    }
+
+    /// The connection's id.
+    pub const fn id(&self) -> Id {
+        self.id
+    }
+
+    /// Takes charge of the connection that `id` names: it is closed when this is dropped. An id
+    /// that names none is answered with `Stale` by every call.
+    pub fn from_id(id: Id) -> Self {
+        Self {
+            id,
+            read_limit: Limit::default(),
+            write_limit: Limit::default(),
+        }
+    }
+
+    /// Gives up charge of the connection, which stays open.
+    pub fn into_id(self) -> Id {
+        ManuallyDrop::new(self).id
+    }
+}
+
+impl Drop for TcpStream {
+    fn drop(&mut self) {
+        // A failure means that it was closed through its id, or that its runtime has ended.
+        let _ = io::close(self.id);
+    }
+}
+
+/// What a socket has pending, as the host numbers it.
+pub(crate) fn take_error(id: Id) -> Result<Option<Error>, Error> {
+    let code = io::read_option(id, SocketOption::Error)?;
+    let code = i32::try_from(code).unwrap_or(i32::MAX);
+    Ok((code != 0).then(|| IoError::new(IoErrorKind::Other, code).into()))
+}

@@ -1,0 +1,295 @@
+//! A runtime: made of a host and a few limits, it runs one main fiber and all that it spawns.
+
+use alloc::sync::Arc;
+
+use fiber_core::{
+    Id, Namespace,
+    context::Context,
+    env::{Env, SharedEnv, StackClass, Unpark},
+    fiber::{Attributes, Fiber, JoinHandle, Spawn},
+    registry::{Received, Shard},
+    request::RawDescriptor,
+    spin::SpinLock,
+};
+
+use crate::{
+    error::{RunError, RunFault},
+    report::AllAsleep,
+    shared::{Phase, Shared},
+    worker::work,
+};
+
+/// Runs fibers on an injected world.
+///
+/// ```
+/// # fn main() -> Result<(), fiber_sched::RunError> {
+/// # let env = fiber_core::script::ScriptEnv::new();
+/// let answer = fiber_sched::Runtime::builder(env).run(|| {
+///     let child = fiber_sched::spawn(|| 6 * 7);
+///     child.join().expect("it does not panic")
+/// })?;
+/// assert_eq!(answer, 42);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Runtime;
+
+impl Runtime {
+    /// A runtime on this world, to be configured.
+    pub fn builder<E: Env + 'static>(env: Arc<E>) -> Builder {
+        Builder::new(env)
+    }
+}
+
+/// What happens to the other fibers when the main one has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Drain {
+    /// They are cancelled, and waited for.
+    #[default]
+    CancelRest,
+    /// They are waited for.
+    Wait,
+}
+
+/// Bounds and defaults of one runtime.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) requests_max: u32,
+    pub(crate) ids_max: usize,
+    pub(crate) stack: StackClass,
+}
+
+/// A runtime's configuration.
+#[must_use = "a runtime runs when `run` is called"]
+pub struct Builder {
+    env: SharedEnv,
+    workers: Option<u16>,
+    drain: Drain,
+    closed_world: bool,
+    limits: Limits,
+}
+
+impl Builder {
+    /// The defaults on this world; [`Runtime::builder`] for a host that is shared already.
+    pub fn new(env: SharedEnv) -> Self {
+        let closed_world = env.caps().closed_world;
+        let limits = Limits {
+            requests_max: 32_768,
+            ids_max: 16 << 20,
+            stack: StackClass::default(),
+        };
+        Self {
+            env,
+            workers: None,
+            drain: Drain::default(),
+            closed_world,
+            limits,
+        }
+    }
+
+    /// How many workers; as many as the host has CPUs for us by default.
+    ///
+    /// # Panics
+    /// When `workers` is 0.
+    pub fn workers(self, workers: u16) -> Self {
+        assert!(workers > 0, "a runtime needs at least one worker");
+        Self {
+            workers: Some(workers),
+            ..self
+        }
+    }
+
+    /// What happens to the other fibers when the main one has ended.
+    pub fn drain(self, drain: Drain) -> Self {
+        Self { drain, ..self }
+    }
+
+    /// The stack of fibers that do not say otherwise.
+    pub fn stack(self, stack: StackClass) -> Self {
+        Self {
+            limits: Limits {
+                stack,
+                ..self.limits
+            },
+            ..self
+        }
+    }
+
+    /// How many requests may be in flight on one worker; 32 768 by default. A fiber's request above
+    /// that fails with `TooManyRequests`.
+    pub fn requests_max(self, requests_max: u32) -> Self {
+        Self {
+            limits: Limits {
+                requests_max,
+                ..self.limits
+            },
+            ..self
+        }
+    }
+
+    /// How many ids may be live on one worker, fibers included; 16 million by default.
+    pub fn ids_max(self, ids_max: usize) -> Self {
+        Self {
+            limits: Limits {
+                ids_max,
+                ..self.limits
+            },
+            ..self
+        }
+    }
+
+    /// Promises that no plain thread will wake a fiber: when all are parked and nothing is in
+    /// flight, [`Builder::run`] ends with [`RunError::AllAsleep`] instead of waiting for ever.
+    pub fn closed_world(self) -> Self {
+        Self {
+            closed_world: true,
+            ..self
+        }
+    }
+
+    /// Runs `main` on a fiber, and gives its value once it and all others have ended.
+    ///
+    /// Blocks the calling thread, which serves as one of the workers.
+    ///
+    /// # Errors
+    /// When the host fails, when `main` panics or is cancelled, and in a closed world when nothing
+    /// can ever run again.
+    pub fn run<F, T>(self, main: F) -> Result<T, RunError>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        let workers = self
+            .workers
+            .unwrap_or_else(|| self.env.parallelism())
+            .max(1);
+        let root = Root::new(&self.env)?;
+        let shared = Shared::new(
+            Arc::clone(&self.env),
+            self.limits,
+            Some(root.process),
+            self.closed_world,
+            workers,
+        );
+        tracing::info!(
+            target: "fiber::sched", workers, host = %self.env.describe(), "runtime starts"
+        );
+        let (fiber, handle) = main_fiber(&shared, self.drain, main);
+        let first = SpinLock::new(Some(fiber));
+        self.env.run(workers, &|id| {
+            let first = if id.index() == 0 {
+                first.lock().take()
+            } else {
+                None
+            };
+            work(&shared, id, first);
+        });
+        root.finish(&self.env);
+        tracing::info!(target: "fiber::sched", "runtime ends");
+        verdict(&shared, handle)
+    }
+}
+
+impl core::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Builder")
+            .field("workers", &self.workers)
+            .field("drain", &self.drain)
+            .field("closed_world", &self.closed_world)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Says that the main fiber has ended, in whatever way.
+struct MainEnded {
+    shared: Arc<Shared>,
+    drain: Drain,
+}
+
+impl Drop for MainEnded {
+    fn drop(&mut self) {
+        self.shared.advance(match self.drain {
+            Drain::CancelRest => Phase::Cancelling,
+            Drain::Wait => Phase::Waiting,
+        });
+    }
+}
+
+#[track_caller]
+fn main_fiber<F, T>(shared: &Arc<Shared>, drain: Drain, main: F) -> (Fiber, JoinHandle<T>)
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    let ended = MainEnded {
+        shared: Arc::clone(shared),
+        drain,
+    };
+    let mut attributes = Attributes::new(core::panic::Location::caller());
+    attributes.name = Some("main".into());
+    attributes.stack = shared.limits.stack;
+    let body = move || {
+        let _ended = ended;
+        main()
+    };
+    // SAFETY: `main` is `Send`. It may borrow: `run` returns only when the workers have, and they
+    // return when every fiber has ended, or will never be resumed and is leaked (I-3).
+    unsafe { Spawn::fiber(body, attributes) }
+}
+
+fn verdict<T>(shared: &Shared, handle: JoinHandle<T>) -> Result<T, RunError> {
+    match shared.take_fault() {
+        Some(RunFault::AllAsleep) => {
+            let fibers = core::mem::take(&mut *shared.parked.lock());
+            return Err(RunError::AllAsleep(AllAsleep { fibers }));
+        }
+        Some(RunFault::Env(error)) => return Err(error.into()),
+        Some(RunFault::Host(fault)) if !handle.is_finished() => return Err(fault.into()),
+        Some(RunFault::Host(_)) | None => {}
+    }
+    Ok(handle.join()?)
+}
+
+/// The process that a runtime's fibers belong to.
+struct Root {
+    shard: Shard,
+    process: Id,
+}
+
+/// The root's shard is looked after by `run` itself.
+struct Nobody;
+
+impl Unpark for Nobody {
+    fn unpark(&self) {}
+}
+
+impl Root {
+    fn new(env: &SharedEnv) -> Result<Self, RunError> {
+        let mut shard = Shard::new(1, Arc::new(Nobody));
+        let process = shard.open(env.id_space(), Namespace::PROCESS, RawDescriptor(0), None)?;
+        Ok(Self { shard, process })
+    }
+
+    fn finish(mut self, env: &SharedEnv) {
+        // Nobody else closes a process yet, and nobody can be inside of it any more.
+        let _ = env.id_space().close(self.process);
+        self.shard.receive(env.id_space(), |received| {
+            debug_assert!(matches!(received, Received::Freed { .. }));
+        });
+        if self.shard.live() == 0 {
+            self.shard.finish(env.id_space());
+        } else {
+            // A plain thread looks at the id right now: it keeps its slot for good.
+            core::mem::forget(self.shard);
+        }
+    }
+}
+
+/// Whether the caller runs inside of a runtime.
+pub fn is_running() -> bool {
+    Context::with(|context| context.is_some())
+}

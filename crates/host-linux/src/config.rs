@@ -1,0 +1,139 @@
+//! What can be chosen about this host.
+
+use std::{env, ffi::OsStr};
+
+use fiber_core::env::EnvError;
+
+/// The environment variable that chooses the driver when the program does not.
+pub const IO_VARIABLE: &str = "HOST_LINUX_IO";
+
+/// Which driver stands behind the ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Io {
+    /// io_uring, or an error that says why it is not to be had.
+    Ring,
+    /// epoll, through the `polling` crate.
+    Poll,
+    /// io_uring where it works as we need it, epoll elsewhere.
+    Auto,
+}
+
+impl Io {
+    fn parse(value: Option<&OsStr>) -> Result<Self, EnvError> {
+        match value.map(OsStr::as_encoded_bytes) {
+            None | Some(b"" | b"auto") => Ok(Self::Auto),
+            Some(b"ring") => Ok(Self::Ring),
+            Some(b"poll") => Ok(Self::Poll),
+            Some(_) => Err(EnvError::new(
+                "reading the environment variable HOST_LINUX_IO",
+                libc::EINVAL,
+                "its value is unknown; set it to ring, poll or auto, or unset it",
+            )),
+        }
+    }
+}
+
+/// How a [`Linux`](crate::Linux) is set up.
+///
+/// ```
+/// use host_linux::{Config, Io};
+/// let config = Config::default().io(Io::Poll).stacks_max(10_000);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    io: Option<Io>,
+    pub(crate) sq_entries: u32,
+    pub(crate) cq_entries: u32,
+    pub(crate) stacks_max: usize,
+    pub(crate) guard_pages: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            io: None,
+            sq_entries: 512,
+            cq_entries: 4096,
+            stacks_max: usize::MAX,
+            guard_pages: 1,
+        }
+    }
+}
+
+impl Config {
+    /// Chooses the driver; without this the environment variable [`IO_VARIABLE`] does, with the
+    /// values `ring`, `poll` and `auto` (the default).
+    #[must_use]
+    pub fn io(self, io: Io) -> Self {
+        Self {
+            io: Some(io),
+            ..self
+        }
+    }
+
+    /// Requests that a ring takes in one system call; 512 by default. More wait for the next one.
+    #[must_use]
+    pub fn sq_entries(self, sq_entries: u32) -> Self {
+        Self { sq_entries, ..self }
+    }
+
+    /// Completions that a ring holds; 4096 by default. More wait in the kernel.
+    #[must_use]
+    pub fn cq_entries(self, cq_entries: u32) -> Self {
+        Self { cq_entries, ..self }
+    }
+
+    /// How many stacks may exist at once; as many as the kernel gives by default.
+    #[must_use]
+    pub fn stacks_max(self, stacks_max: usize) -> Self {
+        Self { stacks_max, ..self }
+    }
+
+    /// Guard pages below each stack; 1 by default. More catch C code that was built without stack
+    /// probes and moves past the first page in one step. They come off the stack's size, of which
+    /// at least half is left.
+    #[must_use]
+    pub fn guard_pages(self, guard_pages: usize) -> Self {
+        Self {
+            guard_pages,
+            ..self
+        }
+    }
+
+    /// The driver that was asked for.
+    pub(crate) fn wanted(&self) -> Result<Io, EnvError> {
+        match self.io {
+            Some(io) => Ok(io),
+            None => Io::parse(env::var_os(IO_VARIABLE).as_deref()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_names_a_driver() {
+        let parse = |text: &str| Io::parse(Some(OsStr::new(text)));
+        assert_eq!(parse("ring"), Ok(Io::Ring));
+        assert_eq!(parse("poll"), Ok(Io::Poll));
+        assert_eq!(parse("auto"), Ok(Io::Auto));
+        assert_eq!(Io::parse(None), Ok(Io::Auto));
+    }
+
+    #[test]
+    fn an_unknown_driver_is_an_error_that_says_what_is_known() {
+        let text = Io::parse(Some(OsStr::new("epoll")))
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("HOST_LINUX_IO"), "{text}");
+        assert!(text.contains("ring, poll or auto"), "{text}");
+    }
+
+    #[test]
+    fn what_the_program_chooses_beats_the_variable() {
+        assert_eq!(Config::default().io(Io::Poll).wanted(), Ok(Io::Poll));
+    }
+}

@@ -1,0 +1,55 @@
+//! The cache that all connections share: its items and what is known about the server.
+
+use crate::stats::Server;
+use crate::store::Store;
+
+/// How a [`Cache`] is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Bytes that items may take, with their keys and an estimate of their bookkeeping.
+    pub memory_bytes: usize,
+    /// The longest value.
+    pub value_bytes_max: usize,
+    /// Parts that are locked separately; rounded up to a power of two.
+    pub shards: usize,
+    /// Seed of the hash. The same seed places the same keys alike in every process.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 64 << 20,
+            value_bytes_max: 1 << 20,
+            shards: 64,
+            seed: 0,
+        }
+    }
+}
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub struct Cache {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) server: Server,
+}
+
+impl Cache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(config: Config, server: Server) -> Self {
+        Self {
+            config,
+            store: Store::new(&config),
+            server,
+        }
+    }
+
+    /// What `stats` tells about the server; the accept loop counts connections here.
+    #[must_use]
+    pub const fn server(&self) -> &Server {
+        &self.server
+    }
+}

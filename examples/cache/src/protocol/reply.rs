@@ -1,0 +1,33 @@
+//! Every line that is ever answered, spelled as memcached spells it.
+
+use super::command::Reply;
+
+pub(crate) const BAD_DATA_CHUNK: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
+pub(crate) const BAD_DELETE: &[u8] =
+    b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
+pub(crate) const BAD_FORMAT: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
+pub(crate) const DELETED: &[u8] = b"DELETED\r\n";
+pub(crate) const END: &[u8] = b"END\r\n";
+pub(crate) const ERROR: &[u8] = b"ERROR\r\n";
+pub(crate) const EXISTS: &[u8] = b"EXISTS\r\n";
+pub(crate) const INVALID_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
+pub(crate) const INVALID_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
+pub(crate) const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long\r\n";
+pub(crate) const NON_NUMERIC: &[u8] =
+    b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
+pub(crate) const NOT_FOUND: &[u8] = b"NOT_FOUND\r\n";
+pub(crate) const NOT_STORED: &[u8] = b"NOT_STORED\r\n";
+pub(crate) const OK: &[u8] = b"OK\r\n";
+pub(crate) const OUT_OF_MEMORY: &[u8] = b"SERVER_ERROR out of memory\r\n";
+pub(crate) const OUT_OF_MEMORY_STORING: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
+pub(crate) const RESET: &[u8] = b"RESET\r\n";
+pub(crate) const STORED: &[u8] = b"STORED\r\n";
+pub(crate) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
+pub(crate) const TOUCHED: &[u8] = b"TOUCHED\r\n";
+
+/// Answers with `line`, unless the client asked for no answer.
+pub(crate) fn answer(out: &mut Vec<u8>, reply: Reply, line: &[u8]) {
+    if reply == Reply::Wanted {
+        out.extend_from_slice(line);
+    }
+}

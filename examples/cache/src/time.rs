@@ -1,0 +1,87 @@
+//! Time as the protocol counts it: whole seconds, always handed in, never read here.
+
+/// The longest expiry time that still counts from now: 30 days. A larger one is a date.
+const RELATIVE_SECONDS_MAX: i64 = 60 * 60 * 24 * 30;
+
+/// A moment, in seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seconds(u64);
+
+impl Seconds {
+    /// The moment that lies `seconds` after the Unix epoch.
+    #[must_use]
+    pub const fn from_unix(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// Seconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_unix(self) -> u64 {
+        self.0
+    }
+}
+
+/// When an item stops to exist: it is gone from that second on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Expiry(u64);
+
+impl Expiry {
+    /// The expiry of an item that lives until it is deleted.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// Reads the protocol's `exptime`: 0 is never, a negative number is at once, up to 30 days
+    /// count from `now`, and anything larger is a date.
+    pub(crate) fn from_exptime(exptime: i64, now: Seconds) -> Self {
+        match exptime {
+            0 => Self::NEVER,
+            1..=RELATIVE_SECONDS_MAX => Self(now.0.saturating_add_signed(exptime)),
+            // A negative time does not convert, and the epoch has passed for every clock.
+            _ => Self(u64::try_from(exptime).unwrap_or(0)),
+        }
+    }
+
+    /// The first second at which it has passed.
+    pub(crate) const fn moment(self) -> Seconds {
+        Seconds(self.0)
+    }
+
+    pub(crate) fn has_passed(self, now: Seconds) -> bool {
+        self.0 <= now.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Seconds = Seconds::from_unix(1_700_000_000);
+
+    #[track_caller]
+    fn check(exptime: i64, last_alive: Option<u64>, first_gone: Option<u64>) {
+        let expiry = Expiry::from_exptime(exptime, NOW);
+        if let Some(alive) = last_alive {
+            assert!(
+                !expiry.has_passed(Seconds::from_unix(alive)),
+                "{exptime} at {alive}"
+            );
+        }
+        if let Some(gone) = first_gone {
+            assert!(
+                expiry.has_passed(Seconds::from_unix(gone)),
+                "{exptime} at {gone}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_exptime_is_relative_up_to_thirty_days_and_a_date_beyond() {
+        let now = NOW.as_unix();
+        check(0, Some(u64::MAX - 1), None);
+        check(-1, None, Some(0));
+        check(i64::MIN, None, Some(0));
+        check(1, Some(now), Some(now + 1));
+        check(2_592_000, Some(now + 2_591_999), Some(now + 2_592_000));
+        check(2_592_001, Some(2_592_000), Some(now));
+        check(1_700_000_100, Some(now + 99), Some(now + 100));
+    }
+}

@@ -1,0 +1,144 @@
+//! A cache server in another OS process, ended with its handle.
+
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+const POLL_TIME: Duration = Duration::from_millis(20);
+
+/// A running server; dropping it ends the process.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    stderr: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Starts `program` on a free port of the loopback and waits until it accepts.
+    pub(crate) fn start(program: &Path, environment: &[(&str, &str)]) -> Result<Self, String> {
+        let address = free_address().map_err(|error| format!("no free port: {error}"))?;
+        let mut child = Command::new(program)
+            .args(["--listen", &address.to_string(), "--log", "info"])
+            .env("NO_COLOR", "1")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        if let Some(pipe) = child.stderr.take() {
+            let stderr = Arc::clone(&stderr);
+            // Ends when the server closes its end.
+            thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    stderr
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(line);
+                }
+            });
+        }
+        let mut server = Self {
+            child,
+            address,
+            stderr,
+        };
+        server.wait_until_it_accepts()?;
+        Ok(server)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the server has said on stderr so far.
+    pub(crate) fn stderr(&self) -> Vec<String> {
+        self.stderr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The line in which the server says how it does its input and output.
+    pub(crate) fn driver(&self) -> Option<String> {
+        self.stderr()
+            .into_iter()
+            .find(|line| line.contains("driver"))
+    }
+
+    /// Ends the server; an error if it had ended by itself.
+    pub(crate) fn stop(mut self) -> Result<(), String> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(self.died(status)),
+            Err(error) => Err(format!("the server cannot be asked: {error}")),
+        }
+    }
+
+    fn wait_until_it_accepts(&mut self) -> Result<(), String> {
+        let start = Instant::now();
+        while start.elapsed() < START_LIMIT {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                // Let the reader see the rest.
+                thread::sleep(POLL_TIME);
+                return Err(self.died(status));
+            }
+            if TcpStream::connect(self.address).is_ok() {
+                return Ok(());
+            }
+            thread::sleep(POLL_TIME);
+        }
+        Err(format!(
+            "the server does not accept within {START_LIMIT:?}\n{}",
+            self.said()
+        ))
+    }
+
+    fn died(&self, status: ExitStatus) -> String {
+        format!("the server ended by itself: {status}\n{}", self.said())
+    }
+
+    fn said(&self) -> String {
+        self.stderr().join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only if the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> Result<SocketAddr, std::io::Error> {
+    TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+}
+
+/// Waits for a child, and ends it when the limit has passed.
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus, String> {
+    let start = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if start.elapsed() < limit => thread::sleep(POLL_TIME),
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("not done within {limit:?}"));
+            }
+            Err(error) => return Err(format!("the child cannot be waited for: {error}")),
+        }
+    }
+}
