@@ -183,6 +183,9 @@ pub fn connect(to: SocketAddr, deadline: Option<Instant>) -> Result<Id, IoError>
 
 /// Listens for TCP connections.
 ///
+/// # Suspends
+/// For one turn when the address is in use: a descriptor that was just closed may still have it.
+///
 /// # Errors
 /// As the host reports.
 pub fn listen(at: SocketAddr, backlog: u32) -> Result<Id, IoError> {
@@ -192,6 +195,17 @@ pub fn listen(at: SocketAddr, backlog: u32) -> Result<Id, IoError> {
         backlog,
     };
     // SAFETY: the address is a local of this frame (I-3).
+    match unsafe { immediate(&request, Namespace::LISTENER) } {
+        Err(error) if error.kind() == IoErrorKind::AddrInUse => {
+            // SAFETY: it lends no memory (I-3).
+            let closed = unsafe { perform(Request::Nop, Namespace::LISTENER, None) };
+            if closed.is_err() {
+                return Err(error);
+            }
+        }
+        answer => return opened(answer?),
+    }
+    // SAFETY: as above (I-3).
     opened(unsafe { immediate(&request, Namespace::LISTENER) }?)
 }
 
@@ -407,6 +421,8 @@ impl Context {
             self.charge(fiber);
             self.deliver_cancel(fiber);
             self.assert_may_suspend("input or output");
+            // What the caller has closed here is closed before what it asks for next.
+            self.receive_closing();
             let wait = self.new_wait(fiber, opens);
             let Some(token) = self.inflight.borrow_mut().insert(NonNull::from_ref(&wait)) else {
                 return Err(IoErrorKind::TooManyRequests.into());

@@ -7,7 +7,7 @@
 //! 2. [`id`] and [`registry`]: the only names of resources.
 //! 3. [`fiber`] and [`park`]: blocking code with a stack of its own, and the one way to block.
 //! 4. [`operation`]: everything that one can block on, as values.
-//! 5. [`timer`], [`timeout`], [`io`]: time and input and output, on top of parking.
+//! 5. [`time`], [`timer`], [`timeout`], [`io`]: time and input and output, on top of parking.
 //! 6. [`context`]: one worker, as its fibers see it and as a scheduler drives it.
 #![no_std]
 
@@ -32,6 +32,7 @@ pub mod request;
 pub mod script;
 pub mod spin;
 pub mod stack;
+pub mod time;
 pub mod timeout;
 pub mod timer;
 

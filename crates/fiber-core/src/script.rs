@@ -120,6 +120,7 @@ impl Script {
     pub fn new() -> Self {
         let mut caps = Caps::new(&RequestKind::ALL);
         (caps.lossless_cancel, caps.unwind) = (true, cfg!(panic = "unwind"));
+        caps.closed_world = true;
         let reply = |request: &Request, _| match request {
             Request::Nop | Request::Close { .. } => Reply::Now(Outcome::Done(0)),
             _ => Reply::Never,
@@ -137,6 +138,7 @@ impl Script {
     pub fn kinds(mut self, kinds: &[RequestKind]) -> Self {
         let mut caps = Caps::new(kinds);
         (caps.lossless_cancel, caps.unwind) = (self.caps.lossless_cancel, self.caps.unwind);
+        caps.closed_world = self.caps.closed_world;
         self.caps = caps;
         self
     }
@@ -161,6 +163,7 @@ impl Script {
     /// Plain threads may wake workers: an endless wait is no failure.
     #[must_use]
     pub fn outsiders(mut self) -> Self {
+        self.caps.closed_world = false;
         self.outsiders = true;
         self
     }

@@ -30,5 +30,6 @@ pub use fiber_core::{
         charge, checkpoint, current, is_cancelled, mask, no_suspend, park, park_timeout, sleep,
         sleep_until, yield_now,
     },
+    time,
     timeout::{Elapsed, timeout},
 };

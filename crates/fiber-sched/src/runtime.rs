@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use fiber_core::{
     Id, Namespace,
     context::Context,
-    env::{Env, SharedEnv, StackClass, Unpark},
+    env::{SharedEnv, StackClass, Unpark},
     fiber::{Attributes, Fiber, JoinHandle, Spawn},
     registry::{Received, Shard},
     request::RawDescriptor,
@@ -38,7 +38,7 @@ pub struct Runtime;
 
 impl Runtime {
     /// A runtime on this world, to be configured.
-    pub fn builder<E: Env + 'static>(env: Arc<E>) -> Builder {
+    pub fn builder(env: SharedEnv) -> Builder {
         Builder::new(env)
     }
 }
@@ -73,8 +73,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The defaults on this world; [`Runtime::builder`] for a host that is shared already.
-    pub fn new(env: SharedEnv) -> Self {
+    fn new(env: SharedEnv) -> Self {
         let closed_world = env.caps().closed_world;
         let limits = Limits {
             requests_max: 32_768,

@@ -467,7 +467,7 @@ fn fibers_of_two_workers_take_turns() {
 fn runtimes_end_and_begin_again_a_hundred_times() {
     let env = ScriptEnv::new();
     for round in 0..100 {
-        let value = Runtime::builder(Arc::clone(&env)).workers(2).run(|| {
+        let value = Runtime::builder(env.clone()).workers(2).run(|| {
             (0..10)
                 .map(|index| spawn(move || index).join().unwrap())
                 .sum::<usize>()

@@ -1,1 +1,29 @@
-//! fiber-sync.
+//! Locks and channels that park fibers and plain threads alike.
+//!
+//! Every primitive is a list of waiters under a lock of a few instructions, and an
+//! [`Operation`](fiber_core::operation::Operation) whose nodes lie in the waiter's frame (I-12).
+//! What blocks as `x()` comes as `try_x()`, `x_timeout()` and `x_operation()` too. Everything here
+//! is used from fibers, from plain threads, and from both at once, also of several runtimes; plain
+//! threads need a host to have been made. Read in this order:
+//!
+//! 1. [`mutex`]: `Mutex`, first come, first served; [`poison`]: what a panic leaves behind.
+//! 2. [`condvar`]: `Condvar`, on top of it.
+//! 3. [`semaphore`]: `Semaphore`, permits for requests of any size.
+//! 4. [`channel`]: rendezvous and bounded channels, many to many.
+#![no_std]
+
+extern crate alloc;
+
+pub mod channel;
+pub mod condvar;
+pub mod mutex;
+pub mod poison;
+mod primitive;
+pub mod semaphore;
+
+pub use crate::{
+    condvar::{Condvar, WaitTimeoutResult},
+    mutex::{LockOperation, LockTimeoutError, LockTimeoutResult, Mutex, MutexGuard},
+    poison::{LockResult, PoisonError, TryLockError, TryLockResult},
+    semaphore::{AcquireOperation, Semaphore, SemaphorePermit},
+};

@@ -1,1 +1,26 @@
-//! fiber.
+//! Plain blocking code on fibers, in a world that is injected.
+//!
+//! A program names this crate and one host: `host-linux` in production, `host-sim` in tests. The
+//! same code runs on both.
+#![no_std]
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
+/// The contract with hosts, and everything below the everyday types.
+pub use fiber_core as core;
+pub use fiber_core::{
+    Id, IoError, IoErrorKind,
+    env::{Env, Instant, SharedEnv, StackClass},
+};
+/// Sockets.
+pub use fiber_io as io;
+pub use fiber_sched::{
+    AllAsleep, Builder, Drain, Elapsed, ExitReason, Fiber, FiberBuilder, JoinHandle, NoRuntime,
+    PanicPayload, ParkedFiber, RunError, Runtime, Scope, ScopedJoinHandle, charge, checkpoint,
+    current, is_cancelled, is_running, mask, no_suspend, park, park_timeout, scope, sleep,
+    sleep_until, spawn, spawn_local, time, timeout, yield_now,
+};
+/// Locks and channels.
+pub use fiber_sync as sync;

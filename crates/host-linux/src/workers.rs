@@ -43,7 +43,7 @@ fn work_as(worker: WorkerId, body: &(dyn Fn(WorkerId) + Sync)) {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Mutex};
+    use std::{collections::HashMap, sync::Mutex};
 
     use super::*;
     use crate::config::Config;
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn every_worker_runs_once_on_a_thread_of_its_own() {
         let linux = Linux::new(Config::default()).unwrap();
-        let seen = Mutex::new(BTreeMap::new());
+        let seen = Mutex::new(HashMap::new());
         linux.run(3, &|worker| {
             let before = seen.lock().unwrap().insert(worker, thread::current().id());
             assert_eq!(before, None, "each index once");

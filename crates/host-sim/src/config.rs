@@ -125,6 +125,8 @@ pub(crate) struct Config {
     pub(crate) boot_stagger: Duration,
     pub(crate) cancel_delay: Duration,
     pub(crate) poison: Poison,
+    /// One turn in so many is followed by a stall, of at most that length.
+    pub(crate) stalls: (u32, Duration),
 }
 
 /// Whether lent receive buffers are overwritten before anything is received.
@@ -157,6 +159,7 @@ impl Default for Config {
             boot_stagger: Duration::from_millis(1),
             cancel_delay: Duration::from_micros(20),
             poison: Poison::default(),
+            stalls: (256, Duration::from_millis(2)),
         }
     }
 }

@@ -66,6 +66,7 @@ impl NodeEnv {
     pub(crate) fn new(shared: Arc<Shared>, node: u16, incarnation: u32) -> Self {
         let mut caps = Caps::new(&KINDS);
         caps.lossless_cancel = true;
+        caps.closed_world = true;
         caps.unwind = cfg!(panic = "unwind");
         caps.parallel = true;
         Self {

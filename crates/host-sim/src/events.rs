@@ -23,7 +23,7 @@ pub(crate) enum Event {
     Arrive(Packet),
     /// A connection attempt has taken too long.
     ConnectTimeout { socket: Key<Socket> },
-    /// A listener's queue was full: the client's next attempt.
+    /// A client has heard nothing: it repeats its first packet.
     ConnectRetry { socket: Key<Socket>, attempt: u32 },
     /// A sender has not heard from its peer for too long; `since` tells which silence.
     GiveUp { socket: Key<Socket>, since: u64 },

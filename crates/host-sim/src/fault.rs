@@ -30,7 +30,7 @@ pub enum Action {
     HealAll,
     /// Cuts the node's power: it stops where it is, nothing is unwound, nobody is told.
     Kill(NodeHandle),
-    /// Starts a node that is down, from its boot closure.
+    /// Starts a node whose power was cut, from its boot closure; others stay as they are.
     Restart(NodeHandle),
     /// Breaks every connection between the two.
     Reset(NodeHandle, NodeHandle),
@@ -227,7 +227,7 @@ impl World {
             Action::HealAll => self.heal(|_| true),
             Action::Kill(node) => self.kill(node.number()),
             Action::Restart(node) => {
-                if self.node(node.number()).life != Life::Up {
+                if self.node(node.number()).life == Life::Down {
                     self.boot(node.number());
                 }
             }

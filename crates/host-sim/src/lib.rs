@@ -24,7 +24,7 @@
 //!    out, and how to see it again.
 //! 2. `world`: the state and the rules of who runs when; `run`: the loop; `worker`: coroutines.
 //! 3. `choices`, `journal`, `events`: where chance, history and time come from.
-//! 4. `env`, `port`, `threads`, `stacks`, `node`: the contract of a host, entry by entry.
+//! 4. `env`, `port`, `threads`, `stacks`, `overflow`, `node`: the contract of a host.
 //! 5. `op` and `net`: requests and TCP.
 
 extern crate alloc;
@@ -41,6 +41,7 @@ mod net;
 mod node;
 mod op;
 mod outcome;
+mod overflow;
 mod own_thread;
 mod port;
 mod run;

@@ -107,11 +107,15 @@ impl World {
         if queued && !matches!(request, Request::Ready { .. }) {
             return TryNow::WouldBlock(interest);
         }
-        match self.attempt(&mut op) {
-            Some(outcome) => TryNow::Done(outcome),
-            None if op.moved > 0 => TryNow::Done(done(op.moved)),
-            None => TryNow::WouldBlock(interest),
-        }
+        let outcome = match self.attempt(&mut op) {
+            None if op.moved > 0 => Some(done(op.moved)),
+            outcome => outcome,
+        };
+        self.choices.journal.fold(
+            request.kind() as u64,
+            outcome.map_or(u64::MAX, crate::port::word_of),
+        );
+        outcome.map_or(TryNow::WouldBlock(interest), TryNow::Done)
     }
 
     fn begin(&mut self, port: Key<PortState>, node: u16, token: Token, request: Request) {

@@ -30,7 +30,8 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The awaited node's boot closure returned; without one, every node's.
+    /// The awaited node's boot closure returned; without one, that of every node which is not down
+    /// for good.
     Finished,
     /// Nothing can ever happen again, and not everybody has finished. With who waits for what.
     Stalled(String),

@@ -10,7 +10,8 @@ use fiber_core::{
 
 use crate::{
     arena::Key,
-    choices,
+    choices::{self, site},
+    config::Order,
     env::Shared,
     op::Op,
     worker,
@@ -83,6 +84,9 @@ unsafe impl Port for SimPort {
             .world
             .with(|world| world.begin_turn(self.key, staged, wait));
         if must_suspend {
+            worker::suspend();
+        }
+        if self.shared.world.with(|world| world.stall(self.thread)) {
             worker::suspend();
         }
         let completed = self
@@ -174,6 +178,20 @@ impl World {
         (submitted, true)
     }
 
+    /// Whether the thread loses its processor for a while, as the operating system's scheduler
+    /// does to everybody: what it has asked for happens, and it does not see it yet.
+    fn stall(&mut self, thread: Key<Thread>) -> bool {
+        const STALL: u64 = site("sim.stall");
+        const LENGTH: u64 = site("sim.stall.length");
+        let (one_in, longest) = self.config.stalls;
+        if self.config.order == Order::Fifo || !self.choices.one_in(STALL, one_in) {
+            return false;
+        }
+        let until = self.now + self.choices.nanos_below(LENGTH, longest);
+        self.wait(thread, ThreadState::Stalled, Some(until));
+        true
+    }
+
     /// The second half: hands the completions out.
     fn end_turn(&mut self, key: Key<PortState>, out: &mut Vec<Completion>) -> u32 {
         let Some(port) = self.ports.get_mut(key) else {
@@ -230,7 +248,8 @@ impl World {
     }
 }
 
-fn word_of(outcome: Outcome) -> u64 {
+/// An outcome as a word of the journal.
+pub(crate) fn word_of(outcome: Outcome) -> u64 {
     match outcome {
         Outcome::Done(n) => n << 2,
         Outcome::Opened(descriptor) => u64::from(descriptor.0) << 2 | 1,

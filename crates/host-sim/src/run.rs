@@ -20,6 +20,7 @@ use crate::{
     events::Event,
     node::{Life, Node},
     outcome::{Outcome, Verdict},
+    overflow::{self, SignalStack},
     own_thread::OwnThread,
     sim::{Boot, Sim},
     stacks::WorkerStack,
@@ -32,7 +33,16 @@ use crate::{
 /// Runs a world to its end.
 pub(crate) fn run(sim: Sim, token: Token) -> Outcome {
     HOOKS.install();
-    debug_assert!(ThreadHooks::installed().is_some(), "installed just above");
+    overflow::install();
+    let _signals = SignalStack::install();
+    if !ThreadHooks::installed().is_some_and(|hooks| core::ptr::eq(hooks, &HOOKS)) {
+        tracing::warn!(
+            target: "host_sim",
+            "another host's thread hooks were installed first: plain code of a node that parks \
+             outside of a fiber would stop the whole simulation; run simulations in a process of \
+             their own",
+        );
+    }
     let nodes: Vec<Node> = (0u16..)
         .zip(&sim.nodes)
         .map(|(number, (name, _))| Node::new(number, name))
@@ -153,6 +163,8 @@ impl Loop {
                 world.abandoned.threads += left.0 as u64;
                 world.abandoned.fiber_stacks += left.1 as u64;
             }
+            // Leaked stacks keep the world alive; its bulk need not stay with them.
+            world.forget_everything();
             let faults = world.plan.actions.iter();
             Outcome {
                 verdict,
@@ -179,7 +191,7 @@ impl World {
         }
         let over = match until {
             Some(node) => self.nodes[usize::from(node)].life == Life::Finished,
-            None => self.all_finished(),
+            None => self.nodes.iter().all(|node| node.life == Life::Finished),
         };
         if let Some(verdict) = self.halt.take() {
             return Next::Halt(verdict);
@@ -195,23 +207,18 @@ impl World {
             return Next::Resume(key, start);
         }
         if self.events.next_at().is_none() {
-            return Next::Halt(Verdict::Stalled(self.report()));
+            let nobody_left = until.is_none() && self.nodes.iter().all(|n| n.life != Life::Up);
+            return Next::Halt(if nobody_left {
+                Verdict::Finished
+            } else {
+                Verdict::Stalled(self.report())
+            });
         }
         self.next_event();
         if self.now > choices::nanos(self.config.time_limit) {
             return Next::Halt(Verdict::TimedOut(String::new()));
         }
         Next::Again
-    }
-
-    /// Without a node to wait for: everybody has finished, and nothing will start one again.
-    fn all_finished(&self) -> bool {
-        self.nodes.iter().all(|node| node.life == Life::Finished)
-            && self
-                .plan
-                .actions
-                .last()
-                .is_none_or(|&(at, _)| at <= self.now)
     }
 
     fn next_event(&mut self) {
@@ -247,6 +254,7 @@ impl World {
             let _ = write!(report, "  {} ({}) {role}: ", node.name, node.address);
             let _ = match thread.state {
                 ThreadState::InTurn(port) => self.report_port(port, &mut report),
+                ThreadState::Stalled => report.write_str("stalled: its processor is taken away"),
                 ThreadState::Parked => report.write_str("parked as a plain thread"),
                 ThreadState::Joining => report.write_str("waits for its workers to return"),
                 ThreadState::Planned => report.write_str("not begun"),

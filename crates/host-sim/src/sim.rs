@@ -124,6 +124,14 @@ impl Sim {
         self
     }
 
+    /// Sets how often a worker loses its processor after a turn (one turn in `one_in`; 0 is never),
+    /// and for how long at most; once in 256, up to 2 ms, unless set. Never in [`Order::Fifo`].
+    #[must_use]
+    pub const fn stalls(mut self, one_in: u32, longest: Duration) -> Self {
+        self.config.stalls = (one_in, longest);
+        self
+    }
+
     /// Sets how much later than its predecessor each node starts; 1 ms unless set.
     #[must_use]
     pub const fn boot_stagger(mut self, stagger: Duration) -> Self {
@@ -164,7 +172,7 @@ impl Sim {
     }
 
     /// Ends the run when this node's boot closure has returned, whatever the others do. Without
-    /// it, the run ends when every node has finished.
+    /// it, the run ends when every node has finished, or is down for good.
     #[must_use]
     pub const fn until(mut self, node: NodeHandle) -> Self {
         self.until = Some(node.number);

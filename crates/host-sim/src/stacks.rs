@@ -4,7 +4,7 @@
 //! simulations: a thousand seeds map as much as one. Stacks of abandoned threads never come back.
 //!
 //! ```text
-//! limit - guard ─▶ ┌───────────┐ PROT_NONE: an overflow ends the program here
+//! limit - guard ─▶ ┌───────────┐ PROT_NONE: an overflow is reported here and ends the program
 //! limit         ─▶ ├───────────┤
 //!                  │ frames    │
 //! base          ─▶ └───────────┘
@@ -21,6 +21,8 @@ use std::{
 
 use corosensei::stack::{Stack, StackPointer};
 use fiber_core::env::{StackClass, StackError, StackMemory};
+
+use crate::overflow;
 
 const GUARD: usize = 64 << 10;
 const WORKER_CLASS: StackClass = StackClass::M1;
@@ -68,6 +70,7 @@ fn map_fresh(class: StackClass) -> Result<StackMemory, StackError> {
     }
     // SAFETY: one past the end of the mapping made above (I-3).
     let base = unsafe { limit.add(class.bytes()) };
+    overflow::know(base, start.addr().get(), limit.addr().get(), class);
     // SAFETY: `limit..base` is page-aligned, accessible, and known to nobody else; it is never
     // unmapped (I-3).
     Ok(unsafe { StackMemory::new(base, limit, class) })

@@ -97,6 +97,8 @@ pub(crate) enum ThreadState {
     Running,
     /// In its port's `turn`.
     InTurn(Key<PortState>),
+    /// Back from its port's `turn`, but without a processor until its time has come.
+    Stalled,
     /// In `park` of a plain thread.
     Parked,
     /// In `Workers::run`, until its workers have returned.
@@ -148,6 +150,15 @@ impl World {
             abandoned: Abandoned::default(),
             poison,
         }
+    }
+
+    /// Frees the bulk of a world that is over; handles into it find nothing any more.
+    pub(crate) fn forget_everything(&mut self) {
+        self.events = Events::new();
+        self.ports = Arena::new();
+        self.ops = Arena::new();
+        self.net = Net::new();
+        self.runnable = VecDeque::new();
     }
 
     /// A decision of the runtime's own; 0 is always the production order.
@@ -280,7 +291,10 @@ impl World {
             return;
         }
         thread.armed = None;
-        let waits = matches!(thread.state, ThreadState::InTurn(_) | ThreadState::Parked);
+        let waits = matches!(
+            thread.state,
+            ThreadState::InTurn(_) | ThreadState::Stalled | ThreadState::Parked
+        );
         match thread.deadline {
             Some(deadline) if waits && deadline <= now => self.make_runnable(key),
             Some(deadline) if waits => self.arm(key, deadline),

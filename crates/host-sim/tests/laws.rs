@@ -3,7 +3,9 @@
 //! Without poison: the laws want memory beyond what was received left alone, which is more than
 //! callers may rely on, and poisoned buffers are there to show who does.
 
-use std::sync::Arc;
+extern crate alloc;
+
+use alloc::sync::Arc;
 
 use fiber_core::laws;
 use host_sim::{Network, Order, Outcome, Poison, Sim};

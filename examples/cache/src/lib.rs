@@ -1,4 +1,4 @@
-//! A memcached-compatible cache server: everything of it that needs no socket.
+//! A memcached-compatible cache server.
 //!
 //! A [`Session`] turns the bytes of one connection into changes of the [`Cache`] and into
 //! replies. It reads no clock, opens no file and never blocks, so the same code serves a real
@@ -8,14 +8,17 @@
 //! bytes ─▶ Session::space / filled ─▶ protocol::parse ─▶ Command ─▶ Cache ─▶ replies in `out`
 //! ```
 //!
-//! Read in this order: `time`, `protocol`, `store`, `session`, `stats`, `options`.
+//! Read in this order: `time`, `protocol`, `store`, `session`, `stats`, `options`, then
+//! [`server`], which puts it on sockets, and [`simulation`], which tries to break it.
 
 extern crate alloc;
 
 mod cache;
 pub mod options;
 mod protocol;
+pub mod server;
 mod session;
+pub mod simulation;
 mod stats;
 mod store;
 mod sync;

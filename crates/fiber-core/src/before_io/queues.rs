@@ -1,5 +1,8 @@
-//! The requests that wait for readiness: one FIFO for each descriptor and direction, and an index
-//! by token.
+//! The requests that wait for readiness: FIFOs for each descriptor and direction, and an index by
+//! token.
+//!
+//! Transfers and pure waits stand in lines of their own. They must not hold each other up: a
+//! descriptor can be too full to count as writable and still take some bytes.
 //!
 //! Slots, lists and index are reused, so the steady state allocates nothing. The index is a hash
 //! table whose chains run through the slots; tokens of one port have dense slot numbers, so chains
@@ -25,11 +28,53 @@ pub(super) struct Waiting {
     pub(super) under_way: Option<RawDescriptor>,
 }
 
-/// Which queue: a descriptor and a direction.
+/// Which queue: a descriptor, a direction, and one of two lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) descriptor: RawDescriptor,
     pub(super) interest: Interest,
+    pub(super) line: Line,
+}
+
+/// What stands in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// `Ready`: it takes nothing away from others.
+    Waits,
+    /// Everything else.
+    Transfers,
+}
+
+impl Place {
+    /// How many a descriptor has.
+    pub(super) const EACH: usize = 4;
+
+    /// Every place of a descriptor.
+    pub(super) fn all(descriptor: RawDescriptor) -> impl Iterator<Item = Self> {
+        let both = [Interest::Readable, Interest::Writable];
+        both.into_iter()
+            .flat_map(move |interest| Self::of(descriptor, interest))
+    }
+
+    /// Those of one direction, in the order in which they are served.
+    pub(super) fn of(descriptor: RawDescriptor, interest: Interest) -> [Self; 2] {
+        [Line::Waits, Line::Transfers].map(|line| Self {
+            descriptor,
+            interest,
+            line,
+        })
+    }
+
+    const fn index(self) -> usize {
+        let direction = match self.interest {
+            Interest::Readable => 0,
+            Interest::Writable => 1,
+        };
+        match self.line {
+            Line::Waits => direction,
+            Line::Transfers => 2 + direction,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -60,7 +105,7 @@ const EMPTY: Queue = Queue {
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     nodes: Slab<Node>,
-    by_descriptor: Vec<[Queue; 2]>,
+    by_descriptor: Vec<[Queue; Place::EACH]>,
     buckets: Vec<u32>,
 }
 
@@ -158,15 +203,15 @@ impl Queues {
 
     fn queue(&self, place: Place) -> Queue {
         let queues = self.by_descriptor.get(place.descriptor.0 as usize);
-        queues.map_or(EMPTY, |queues| queues[direction(place.interest)])
+        queues.map_or(EMPTY, |queues| queues[place.index()])
     }
 
     fn queue_mut(&mut self, place: Place) -> &mut Queue {
         let index = place.descriptor.0 as usize;
         if self.by_descriptor.len() <= index {
-            self.by_descriptor.resize(index + 1, [EMPTY; 2]);
+            self.by_descriptor.resize(index + 1, [EMPTY; Place::EACH]);
         }
-        &mut self.by_descriptor[index][direction(place.interest)]
+        &mut self.by_descriptor[index][place.index()]
     }
 
     fn bucket(&self, token: Token) -> usize {
@@ -212,13 +257,6 @@ impl Queues {
     }
 }
 
-const fn direction(interest: Interest) -> usize {
-    match interest {
-        Interest::Readable => 0,
-        Interest::Writable => 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +265,7 @@ mod tests {
         Place {
             descriptor: RawDescriptor(descriptor),
             interest: Interest::Readable,
+            line: Line::Transfers,
         }
     }
 

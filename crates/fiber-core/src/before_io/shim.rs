@@ -5,7 +5,7 @@ use core::{slice, time::Duration};
 
 use super::{
     Attempt, BeforeIo, Event,
-    queues::{Place, Queues, Waiting},
+    queues::{Line, Place, Queues, Waiting},
 };
 use crate::{
     IoError, IoErrorKind,
@@ -14,8 +14,6 @@ use crate::{
         Completion, Extent, Interest, Lent, LentMut, Outcome, RawDescriptor, Request, Token,
     },
 };
-
-const BOTH: [Interest; 2] = [Interest::Readable, Interest::Writable];
 
 /// A [`Port`] made of a [`BeforeIo`]: the one place where "after" is built from "before".
 #[derive(Debug)]
@@ -49,11 +47,7 @@ impl<B: BeforeIo> AfterOverBefore<B> {
             Request::Close { descriptor } => {
                 // The core closes only what is idle; should a request wait nevertheless, it ends.
                 self.cancel_all_on(descriptor, out);
-                for interest in BOTH {
-                    let place = Place {
-                        descriptor,
-                        interest,
-                    };
+                for place in Place::all(descriptor) {
                     self.queues.set_unready(place, false);
                 }
                 let outcome = close(&mut self.host, descriptor);
@@ -118,11 +112,7 @@ impl<B: BeforeIo> AfterOverBefore<B> {
     }
 
     fn cancel_all_on(&mut self, descriptor: RawDescriptor, out: &mut Vec<Completion>) {
-        for interest in BOTH {
-            let place = Place {
-                descriptor,
-                interest,
-            };
+        for place in Place::all(descriptor) {
             while let Some(waiting) = self.queues.pop(place) {
                 self.cancel(waiting, out);
             }
@@ -187,11 +177,9 @@ unsafe impl<B: BeforeIo> Port for AfterOverBefore<B> {
                 interest,
             } in events.drain(..)
             {
-                let place = Place {
-                    descriptor,
-                    interest,
-                };
-                self.serve(place, out);
+                for place in Place::of(descriptor, interest) {
+                    self.serve(place, out);
+                }
             }
             self.events = events;
             let polled = polled?;
@@ -350,6 +338,10 @@ fn place_of(request: &Request) -> Option<Place> {
     Some(Place {
         descriptor: request.descriptor()?,
         interest: request.direction()?,
+        line: match request {
+            Request::Ready { .. } => Line::Waits,
+            _ => Line::Transfers,
+        },
     })
 }
 
@@ -357,6 +349,7 @@ fn connecting(waiting: &Waiting) -> Option<Place> {
     waiting.under_way.map(|descriptor| Place {
         descriptor,
         interest: Interest::Writable,
+        line: Line::Transfers,
     })
 }
 

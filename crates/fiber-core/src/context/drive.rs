@@ -96,7 +96,7 @@ impl Context {
     }
 
     /// Frees closing ids that nobody is inside of, and has the requests of the others cancelled.
-    fn receive_closing(&self) {
+    pub(crate) fn receive_closing(&self) {
         if !self.shard.borrow().has_handed_over() {
             return;
         }

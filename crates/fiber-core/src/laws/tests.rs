@@ -225,7 +225,7 @@ const CAUGHT: &[(Fault, &str)] = &[
         "a_cancelled_send_tells_how_much_was_sent",
     ),
     (
-        Fault::CancelEatsBytes,
+        Fault::CancelledGoesOn,
         "a_cancel_that_races_with_bytes_loses_none",
     ),
     (Fault::UnknownCancelHitsFirst, "unknown_tokens_are_ignored"),

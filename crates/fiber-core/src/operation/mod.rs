@@ -19,6 +19,8 @@
 mod cell;
 mod latch;
 mod list;
+#[cfg(all(test, loom))]
+mod models;
 mod perform;
 
 pub use self::{

@@ -1,8 +1,8 @@
 //! One slot of the table, and the word that decides who may use it.
 //!
 //! ```text
-//! word  63       48 47     46      45       44 … 32 31      0
-//!      | generation | live | closing | handed |  0   | inflight |
+//! word  63       48 47     46        45       44      0
+//!      | generation | live | closing | handed | inflight |
 //! ```
 //!
 //! | bit | set by | cleared by |
@@ -31,7 +31,7 @@ const GENERATION_SHIFT: u32 = 48;
 const LIVE: u64 = 1 << 47;
 const CLOSING: u64 = 1 << 46;
 const HANDED: u64 = 1 << 45;
-const INFLIGHT: u64 = 0xffff_ffff;
+const INFLIGHT: u64 = HANDED - 1;
 
 /// What a word says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,21 +147,25 @@ impl Entry {
 
     /// Counts the caller in, if `id` names the current incarnation.
     pub(super) fn enter(&self, id: Id, worker: Option<u16>) -> Result<(), StaleReason> {
+        // Acquire, here and on failure: what `check` reads beside the word, and the bits below, are
+        // then those of the incarnation that the word names, not of an older one.
+        let mut word = self.word.load(Ordering::Acquire);
+        self.check(Word(word), id)?;
         if let Some(worker) = worker {
             let bit = 1 << (worker % 64);
+            // Set before the caller counts as inside: whoever finds it inside finds the bit too.
+            // A stray bit, when the slot is closed meanwhile, costs one idle message, no more.
             if self.workers.load(Ordering::Relaxed) & bit == 0 {
-                // A stray bit from an id that turns out stale costs one idle message, no more.
                 self.workers.fetch_or(bit, Ordering::AcqRel);
             }
         }
-        let mut word = self.word.load(Ordering::Relaxed);
         loop {
             self.check(Word(word), id)?;
             match self.word.compare_exchange_weak(
                 word,
                 word + 1,
                 Ordering::AcqRel,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             ) {
                 Ok(_) => return Ok(()),
                 Err(seen) => word = seen,
@@ -190,13 +194,13 @@ impl Entry {
 
     /// Marks the incarnation as closing: nobody enters any more. The caller hands the slot over.
     pub(super) fn begin_close(&self, id: Id) -> Result<(), StaleReason> {
-        let mut word = self.word.load(Ordering::Relaxed);
+        let mut word = self.word.load(Ordering::Acquire);
         loop {
             self.check(Word(word), id)?;
             let after = word | CLOSING | HANDED;
             match self
                 .word
-                .compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire)
             {
                 Ok(_) => return Ok(()),
                 Err(seen) => word = seen,

@@ -20,5 +20,7 @@ pub use self::{
     space::{Entered, IdSpace},
 };
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(loom)))]
 mod tests;

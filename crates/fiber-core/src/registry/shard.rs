@@ -58,7 +58,11 @@ pub struct Shard {
     free: VecDeque<u32>,
     /// First slot of each owner's list.
     owned: BTreeMap<Id, u32>,
-    inbox: Box<ShardInbox>,
+    /// A box that chunks point to. Freed by `finish` alone: a shard that is dropped with live ids
+    /// leaks it, because those ids may still be closed.
+    inbox: NonNull<ShardInbox>,
+    /// The one space that the chunks are from.
+    space: Option<NonNull<IdSpace>>,
     live: usize,
     live_max: usize,
     retired: usize,
@@ -104,10 +108,11 @@ impl Shard {
             chunks: Vec::new(),
             free: VecDeque::new(),
             owned: BTreeMap::new(),
-            inbox: Box::new(ShardInbox {
+            inbox: NonNull::from_mut(Box::leak(Box::new(ShardInbox {
                 head: AtomicU32::new(NO_KEY),
                 unparker,
-            }),
+            }))),
+            space: None,
             live: 0,
             live_max,
             retired: 0,
@@ -145,12 +150,13 @@ impl Shard {
 
     /// Whether slots wait to be freed. *Cost*: a load.
     pub fn has_handed_over(&self) -> bool {
-        self.inbox.head.load(Ordering::Acquire) != NO_KEY
+        self.inbox().head.load(Ordering::Acquire) != NO_KEY
     }
 
     /// Receives the slots that were handed over, last one first, and tells about each.
     pub fn receive(&mut self, space: &IdSpace, mut tell: impl FnMut(Received)) {
-        let mut key = self.inbox.head.swap(NO_KEY, Ordering::AcqRel);
+        self.assert_home(space);
+        let mut key = self.inbox().head.swap(NO_KEY, Ordering::AcqRel);
         while key != NO_KEY {
             let entry = space
                 .entry(key)
@@ -171,6 +177,7 @@ impl Shard {
 
     /// The live ids of `owner`, newest first.
     pub fn owned_by(&self, space: &IdSpace, owner: Id) -> Vec<Id> {
+        self.assert_home(space);
         let mut ids = Vec::new();
         let mut key = self.owned.get(&owner).copied().unwrap_or(NO_KEY);
         while key != NO_KEY {
@@ -197,12 +204,30 @@ impl Shard {
     /// When an id is still live: whoever holds it would hand it over to a shard that is gone.
     pub fn finish(self, space: &IdSpace) {
         assert_eq!(self.live, 0, "ids outlive their shard");
-        for chunk in self.chunks {
+        self.assert_home(space);
+        for &chunk in &self.chunks {
             space.give_chunk(chunk);
         }
+        // SAFETY: a leaked box of `new`. No chunk points to it any more, and whoever was to hand a
+        // slot over has done so, because no slot is live (I-4).
+        drop(unsafe { Box::from_raw(self.inbox.as_ptr()) });
+    }
+
+    fn inbox(&self) -> &ShardInbox {
+        // SAFETY: a leaked box, freed only in `finish`, which takes `self` (I-4).
+        unsafe { self.inbox.as_ref() }
+    }
+
+    /// The slots are found by number: in another space these numbers are somebody else's.
+    fn assert_home(&self, space: &IdSpace) {
+        let home = self
+            .space
+            .is_none_or(|home| home == NonNull::from_ref(space));
+        assert!(home, "a shard stays with the space of its first id");
     }
 
     fn take_key(&mut self, space: &IdSpace) -> Option<u32> {
+        self.assert_home(space);
         if self.free.len() <= REUSE_DISTANCE
             && let Some(chunk) = self.grow(space)
         {
@@ -212,7 +237,8 @@ impl Shard {
     }
 
     fn grow(&mut self, space: &IdSpace) -> Option<NonNull<Chunk>> {
-        let chunk = space.take_chunk(&raw mut *self.inbox)?;
+        let chunk = space.take_chunk(self.inbox.as_ptr())?;
+        self.space = Some(NonNull::from_ref(space));
         // SAFETY: chunks live as long as their space, which the caller borrows (I-4).
         let slots = unsafe { chunk.as_ref() };
         for index in 0..1 << Chunk::BITS {

@@ -123,7 +123,10 @@ impl IdSpace {
     }
 
     fn chunk(&self, number: u32) -> Option<&Chunk> {
-        let middle = self.top.get(number as usize / MIDDLE)?.load(Ordering::Acquire);
+        let middle = self
+            .top
+            .get(number as usize / MIDDLE)?
+            .load(Ordering::Acquire);
         // SAFETY: a non-null pointer was published by `publish` and lives as long as the space,
         // slots being retired, never unmapped (I-4).
         let middle = unsafe { middle.as_ref() }?;
@@ -169,7 +172,9 @@ impl IdSpace {
     fn publish(&self, number: u32) -> NonNull<Chunk> {
         let slot = &self.top[number as usize / MIDDLE];
         if slot.load(Ordering::Acquire).is_null() {
-            let middle: Box<Middle> = Box::new([const { AtomicPtr::new(ptr::null_mut()) }; MIDDLE]);
+            let slots: Vec<AtomicPtr<Chunk>> = (0..MIDDLE).map(|_| AtomicPtr::default()).collect();
+            let middle: Result<Box<Middle>, _> = slots.into_boxed_slice().try_into();
+            let middle = middle.unwrap_or_else(|_| unreachable!("made with that length"));
             slot.store(Box::into_raw(middle), Ordering::Release);
         }
         let chunk = Chunk::boxed(number);
@@ -212,15 +217,27 @@ impl fmt::Debug for IdSpace {
 
 impl Chunk {
     fn boxed(number: u32) -> Box<Self> {
-        let entries: Vec<Entry> = (0..Self::ENTRIES).map(|_| Entry::new()).collect();
-        let entries: Box<[Entry; Self::ENTRIES]> = entries
-            .try_into()
-            .unwrap_or_else(|_| unreachable!("made with that length"));
-        Box::new(Self {
-            number,
-            inbox: AtomicPtr::new(ptr::null_mut()),
-            entries: *entries,
-        })
+        // Field by field in its place: the caller may be a fiber with less stack than a chunk.
+        let mut chunk = Box::<Self>::new_uninit();
+        let place = chunk.as_mut_ptr();
+        // SAFETY: a field of the box just made (I-4).
+        let number_at = unsafe { &raw mut (*place).number };
+        // SAFETY: as above, and nobody else knows it yet (I-4).
+        unsafe { number_at.write(number) };
+        // SAFETY: a field of the box just made (I-4).
+        let inbox_at = unsafe { &raw mut (*place).inbox };
+        // SAFETY: as above, and nobody else knows it yet (I-4).
+        unsafe { inbox_at.write(AtomicPtr::new(ptr::null_mut())) };
+        // SAFETY: a field of the box just made (I-4).
+        let entries_at = unsafe { &raw mut (*place).entries }.cast::<Entry>();
+        for index in 0..Self::ENTRIES {
+            // SAFETY: within the array of that length (I-4).
+            let entry_at = unsafe { entries_at.add(index) };
+            // SAFETY: as above, and nobody else knows it yet (I-4).
+            unsafe { entry_at.write(Entry::new()) };
+        }
+        // SAFETY: all three fields were written (I-4).
+        unsafe { chunk.assume_init() }
     }
 }
 
@@ -228,7 +245,8 @@ impl Chunk {
 fn hand_over(chunk: &Chunk, entry: &Entry, key: u32) {
     let inbox = chunk.inbox.load(Ordering::Acquire);
     // SAFETY: a shard gives its chunks back only when all slots are free, and this one, marked as
-    // handed over by the caller, is not freed before it is in the shard's list, so the chunk's shard and its inbox are alive (I-4).
+    // handed over by the caller, is not freed before it is in the shard's list, so the chunk's
+    // shard and its inbox are alive (I-4).
     let inbox = unsafe { inbox.as_ref() }.expect("a live slot belongs to a shard");
     inbox.push(entry, key);
 }

@@ -148,9 +148,8 @@ impl Flight {
 
     /// What the kernel's answer means.
     pub(crate) fn judge(&mut self, result: i32) -> Verdict {
-        let value = match u32::try_from(result) {
-            Ok(value) => value,
-            Err(_) => return self.judge_failure(Errno(-result)),
+        let Ok(value) = u32::try_from(result) else {
+            return self.judge_failure(Errno(-result));
         };
         Verdict::Over(match self.request {
             Request::Recv {

@@ -23,6 +23,3 @@ pub(crate) use self::{
     probe::probe,
     setup::{Refusal, RingSetup},
 };
-
-#[cfg(test)]
-mod tests;

@@ -296,7 +296,9 @@ impl Inner {
             return Ok(false);
         }
         if !self.wake.fall_asleep() {
-            self.enter(Sleep::Not, out)?;
+            if self.has_business() {
+                self.enter(Sleep::Not, out)?;
+            }
             return Ok(true);
         }
         let entered = self.enter(sleep, out);

@@ -31,9 +31,7 @@ pub(crate) struct Packet {
 /// What a packet says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body {
-    Syn {
-        attempt: u32,
-    },
+    Syn,
     SynAck,
     Refused,
     /// So many bytes, which are in the receiver's buffer already.
@@ -122,7 +120,7 @@ impl World {
         }
         let exists = self.net.sockets.get(packet.to).is_some();
         match packet.body {
-            Body::Syn { attempt } => self.syn_arrived(packet, attempt),
+            Body::Syn => self.syn_arrived(packet),
             Body::SynAck => self.syn_ack_arrived(packet),
             Body::Refused => self.connect_failed(packet.to, IoErrorKind::ConnectionRefused),
             Body::Data(_) if !exists => self.answer(packet, Body::Rst),

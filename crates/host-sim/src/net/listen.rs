@@ -5,7 +5,7 @@
 //!  Connecting ──── Syn ────────────────▶ listener? room in its queue?
 //!      │  ◀─────── SynAck(its end) ───── yes: Open, queued for accept
 //!      │  ◀─────── Refused ───────────── no listener
-//!      ▼           (silence)             queue full: the client tries again, later
+//!      ▼           (silence)             queue full: the client tries again, as in any silence
 //!  Open, or failed: refused, timed out
 //! ```
 
@@ -153,7 +153,8 @@ impl World {
         if let Some(stream) = self.net.stream_mut(key) {
             stream.connecting = Some(descriptor);
         }
-        self.packet(key, Body::Syn { attempt: 0 });
+        self.packet(key, Body::Syn);
+        self.plan_retry(key, 1);
         let timeout = choices::nanos(self.config.network.connect_timeout);
         let at = self.now.saturating_add(timeout);
         self.events.push(at, Event::ConnectTimeout { socket: key });
@@ -205,18 +206,40 @@ impl World {
             .net
             .stream(key)
             .is_some_and(|stream| stream.phase == Phase::Connecting);
-        if connecting {
-            self.packet(key, Body::Syn { attempt });
+        if !connecting {
+            return;
+        }
+        // What a cut link holds will arrive; repeating it would only fill the link.
+        if self
+            .net
+            .stream(key)
+            .is_some_and(|stream| stream.silent_since.is_none())
+        {
+            self.packet(key, Body::Syn);
+        }
+        if attempt < RETRIES_MAX {
+            self.plan_retry(key, attempt + 1);
         }
     }
 
-    /// A client's first packet has arrived.
-    pub(super) fn syn_arrived(&mut self, packet: Packet, attempt: u32) {
+    fn plan_retry(&mut self, socket: Key<Socket>, attempt: u32) {
+        let at = self.now.saturating_add(RETRY_FIRST << (attempt - 1));
+        self.events
+            .push(at, Event::ConnectRetry { socket, attempt });
+    }
+
+    /// A client's first packet has arrived, or its repetition.
+    pub(super) fn syn_arrived(&mut self, packet: Packet) {
         let Some(client) = self.net.stream(packet.from) else {
             return;
         };
         let (client_address, wanted) = (client.local, client.remote);
         let node = packet.link.to;
+        if let Some(server) = client.answered
+            && self.net.sockets.get(server).is_some()
+        {
+            return self.packet(server, Body::SynAck);
+        }
         if self.node(node).refuses {
             return self.answer(packet, Body::Refused);
         }
@@ -228,13 +251,6 @@ impl World {
             .listener_mut(listener)
             .is_none_or(|listener| listener.ready.len() >= listener.backlog);
         if full {
-            if attempt < RETRIES_MAX {
-                let at = self.now.saturating_add(RETRY_FIRST << attempt);
-                let socket = packet.from;
-                let attempt = attempt + 1;
-                self.events
-                    .push(at, Event::ConnectRetry { socket, attempt });
-            }
             return;
         }
         let local = if wanted.ip().is_unspecified() {
@@ -248,6 +264,9 @@ impl World {
         let socket = Socket::new(node, SocketKind::Stream(stream));
         let server = self.net.sockets.insert(socket);
         self.node(node).use_port(local.port());
+        if let Some(client) = self.net.stream_mut(packet.from) {
+            client.answered = Some(server);
+        }
         if let Some(listener) = self.net.listener_mut(listener) {
             listener.ready.push_back(server);
         }
@@ -257,13 +276,16 @@ impl World {
 
     /// The server's answer has arrived.
     pub(super) fn syn_ack_arrived(&mut self, packet: Packet) {
-        let waiting = self
-            .net
-            .stream_mut(packet.to)
-            .filter(|stream| stream.phase == Phase::Connecting);
-        let Some(stream) = waiting else {
+        let Some(stream) = self.net.stream_mut(packet.to) else {
             return self.answer(packet, Body::Rst);
         };
+        if stream.phase != Phase::Connecting {
+            // Its repetition, which says nothing new, or another server's, which is too late.
+            if stream.peer != Some(packet.from) {
+                self.answer(packet, Body::Rst);
+            }
+            return;
+        }
         stream.phase = Phase::Open;
         stream.peer = Some(packet.from);
         self.pump(packet.to, Interest::Writable);

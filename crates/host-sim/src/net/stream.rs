@@ -27,6 +27,8 @@ pub(super) struct Stream {
     pub(super) options: Options,
     /// The number that a connect in flight will deliver.
     pub(super) connecting: Option<RawDescriptor>,
+    /// The server's end that a connect in flight has brought about.
+    pub(super) answered: Option<Key<Socket>>,
 
     /// Bytes sent to us, in order, of which the first `available` have arrived.
     wire: VecDeque<u8>,
@@ -69,6 +71,7 @@ impl Stream {
             peer_node,
             options: Options::default(),
             connecting: None,
+            answered: None,
             wire: VecDeque::new(),
             available: 0,
             unannounced: 0,

@@ -1,6 +1,11 @@
 //! Drives a port by hand: blocking calls for tests that know no scheduler.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part"
+)]
+#![expect(clippy::unwrap_used, reason = "only tests are built from this")]
 
 use core::{net::SocketAddr, ptr::NonNull, time::Duration};
 
@@ -40,7 +45,8 @@ pub fn workers(env: &SharedEnv, n: u16, body: impl Fn(&mut Hand<'_>, WorkerId) +
 impl Hand<'_> {
     /// One request and its outcome; the wait has no bound.
     fn one(&mut self, request: Request) -> Outcome {
-        self.one_until(request, None).expect("the wait has no bound")
+        self.one_until(request, None)
+            .expect("the wait has no bound")
     }
 
     /// One request; cancelled at `deadline`, when it answers `None`.

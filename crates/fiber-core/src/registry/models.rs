@@ -1,0 +1,147 @@
+//! Loom models of one slot: entering, leaving, closing and freeing on several threads.
+//!
+//! The list of handed-over slots and the shard's free list are played by a counter: what is
+//! modelled is the word, and that whoever uses a slot finds it as it was when it was opened.
+
+extern crate std;
+
+use loom::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use super::entry::Entry;
+use crate::{
+    id::{Id, Namespace},
+    request::RawDescriptor,
+};
+
+const STREAM: Namespace = Namespace::STREAM;
+
+struct Slot {
+    entry: Entry,
+    /// Hand-overs that the shard has not received.
+    handed: AtomicUsize,
+}
+
+impl Slot {
+    fn open() -> (Arc<Self>, Id) {
+        let entry = Entry::new();
+        let generation = entry.open(STREAM, RawDescriptor(1), None);
+        let handed = AtomicUsize::new(0);
+        let id = Id::new(0, STREAM, generation).unwrap();
+        (Arc::new(Self { entry, handed }), id)
+    }
+
+    /// Enters and leaves, if the id is still good; answers whether it was.
+    fn visit(&self, id: Id, worker: u16) -> bool {
+        if self.entry.enter(id, Some(worker)).is_err() {
+            return false;
+        }
+        let raw = self.entry.raw().0;
+        assert_eq!(
+            raw,
+            u32::from(id.generation()),
+            "freed while somebody was inside"
+        );
+        assert!(
+            self.entry.workers() & 1 << worker != 0,
+            "an unknown worker is inside"
+        );
+        if self.entry.exit() {
+            self.hand_over();
+        }
+        true
+    }
+
+    fn close(&self, id: Id) -> bool {
+        let closed = self.entry.begin_close(id).is_ok();
+        if closed {
+            self.hand_over();
+        }
+        closed
+    }
+
+    fn hand_over(&self) {
+        let before = self.handed.fetch_add(1, Ordering::AcqRel);
+        assert_eq!(before, 0, "handed over twice at once");
+    }
+
+    /// The shard's part: receives a hand-over if there is one; true when it freed the slot.
+    fn receive(&self) -> bool {
+        if self.handed.swap(0, Ordering::AcqRel) == 0 || self.entry.receive() > 0 {
+            return false;
+        }
+        self.entry.free();
+        true
+    }
+}
+
+#[test]
+fn loom_a_closed_slot_is_freed_exactly_once_after_the_last_has_left() {
+    loom::model(|| {
+        let (slot, id) = Slot::open();
+        let visitor = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.visit(id, 3))
+        };
+        let closer = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.close(id))
+        };
+        let early = slot.receive();
+        visitor.join().unwrap();
+        assert!(closer.join().unwrap(), "there is one closer");
+        let late = slot.receive();
+        assert!(
+            early ^ late,
+            "freed {} times",
+            u8::from(early) + u8::from(late)
+        );
+        assert!(!slot.entry.word().is_live());
+    });
+}
+
+#[test]
+fn loom_one_of_two_closers_wins() {
+    loom::model(|| {
+        let (slot, id) = Slot::open();
+        slot.entry.enter(id, Some(0)).unwrap();
+        let other = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.close(id))
+        };
+        let mine = slot.close(id);
+        if slot.entry.exit() {
+            slot.hand_over();
+        }
+        assert!(mine ^ other.join().unwrap(), "an id is closed once");
+        assert!(slot.receive(), "and freed by the next look");
+    });
+}
+
+#[test]
+fn loom_an_old_id_never_enters_the_next_incarnation() {
+    loom::model(|| {
+        let (slot, old) = Slot::open();
+        let visitor = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.visit(old, 3))
+        };
+        // A guess of the next id, made by nobody's telling: it must find what belongs to it.
+        let guesser = {
+            let slot = Arc::clone(&slot);
+            let next = Id::new(0, STREAM, old.generation() + 1).unwrap();
+            thread::spawn(move || slot.visit(next, 3))
+        };
+        assert!(slot.close(old));
+        if slot.receive() {
+            slot.entry.open(STREAM, RawDescriptor(2), None);
+        }
+        visitor.join().unwrap();
+        guesser.join().unwrap();
+    });
+}

@@ -1,0 +1,145 @@
+//! Sending and receiving, as things that one can block on.
+
+use core::{cell::UnsafeCell, fmt, pin::Pin};
+
+use fiber_core::operation::{Operation, Published, WaitCell, WaitNode};
+
+use super::{
+    error::{RecvError, SendError},
+    shared::{Shared, Slot},
+};
+
+/// Sends a value. While it is not committed it owns the value, and drops it if it is dropped.
+pub struct SendOperation<'channel, T> {
+    shared: &'channel Shared<T>,
+    slot: UnsafeCell<Slot<T>>,
+    node: WaitNode,
+}
+
+impl<'channel, T> SendOperation<'channel, T> {
+    pub(super) const fn new(shared: &'channel Shared<T>, value: T) -> Self {
+        Self {
+            shared,
+            slot: UnsafeCell::new(Some(value)),
+            node: WaitNode::new(),
+        }
+    }
+
+    /// The value, of an operation that was not committed.
+    pub(super) fn into_value(self) -> T {
+        self.slot.into_inner().expect("it was not committed")
+    }
+
+    /// The value, of an operation that was performed and not committed.
+    pub(super) fn take_value(self: Pin<&mut Self>) -> T {
+        self.take().expect("it was not committed")
+    }
+
+    fn take(self: Pin<&mut Self>) -> Slot<T> {
+        // SAFETY: no partner reaches the slot any more: the operation was retracted, or was never
+        // published (I-12).
+        unsafe { &mut *self.slot.get() }.take()
+    }
+}
+
+// SAFETY: the channel looks again under the lock under which it links (I-2); partners unlink whom
+// they serve and move the value as they do, and `retract` unlinks otherwise (I-12).
+unsafe impl<T> Operation for SendOperation<'_, T> {
+    type Output = Result<(), SendError<T>>;
+    const ARMS: u16 = 1;
+
+    fn name(&self) -> &'static str {
+        "sending"
+    }
+
+    #[inline]
+    fn try_now(&mut self) -> Option<u16> {
+        self.shared.try_send(self.slot.get_mut()).then_some(0)
+    }
+
+    unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+        let this = self.into_ref().get_ref();
+        // SAFETY: the node is pinned with the operation that it is a part of (I-12).
+        let node = unsafe { Pin::new_unchecked(&this.node) };
+        // SAFETY: the slot is full, and like node and cell it stays until `retract`, by the
+        // caller's promise (I-12).
+        unsafe { this.shared.publish_send(node, this.slot.get(), cell, base) }
+    }
+
+    fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
+        if winner.is_none() {
+            self.shared.retract_send(&self.node);
+        }
+    }
+
+    fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+        // Whoever commits takes the value; only the end of the channel leaves it.
+        self.take().map_or(Ok(()), |value| Err(SendError(value)))
+    }
+}
+
+impl<T> fmt::Debug for SendOperation<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendOperation").finish_non_exhaustive()
+    }
+}
+
+/// Receives a value.
+pub struct RecvOperation<'channel, T> {
+    shared: &'channel Shared<T>,
+    slot: UnsafeCell<Slot<T>>,
+    node: WaitNode,
+}
+
+impl<'channel, T> RecvOperation<'channel, T> {
+    pub(super) const fn new(shared: &'channel Shared<T>) -> Self {
+        Self {
+            shared,
+            slot: UnsafeCell::new(None),
+            node: WaitNode::new(),
+        }
+    }
+}
+
+// SAFETY: as for `SendOperation` (I-2, I-12).
+unsafe impl<T> Operation for RecvOperation<'_, T> {
+    type Output = Result<T, RecvError>;
+    const ARMS: u16 = 1;
+
+    fn name(&self) -> &'static str {
+        "receiving"
+    }
+
+    #[inline]
+    fn try_now(&mut self) -> Option<u16> {
+        self.shared.try_recv(self.slot.get_mut()).then_some(0)
+    }
+
+    unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+        let this = self.into_ref().get_ref();
+        // SAFETY: the node is pinned with the operation that it is a part of (I-12).
+        let node = unsafe { Pin::new_unchecked(&this.node) };
+        // SAFETY: the slot is empty, and like node and cell it stays until `retract`, by the
+        // caller's promise (I-12).
+        unsafe { this.shared.publish_recv(node, this.slot.get(), cell, base) }
+    }
+
+    fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
+        if winner.is_none() {
+            self.shared.retract_recv(&self.node);
+        }
+    }
+
+    fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+        // SAFETY: the operation is committed and retracted, so nobody reaches the slot (I-12).
+        let slot = unsafe { &mut *self.slot.get() };
+        // Whoever commits fills the slot; only the end of the channel leaves it empty.
+        slot.take().ok_or(RecvError)
+    }
+}
+
+impl<T> fmt::Debug for RecvOperation<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvOperation").finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,0 @@
-//! The ring port, driven directly.
