@@ -19,7 +19,7 @@ use core::{
 
 use crate::{
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, StackMemory, Staged, WorkerId, hooks},
-    fiber::{Fiber, FiberQueue, Header, Inbox},
+    fiber::{Fiber, FiberQueue, Header, Inbox, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
     park::BUDGET,
@@ -45,10 +45,13 @@ pub trait Schedule {
     unsafe fn arm(&self, node: NonNull<TimerNode>);
 
     /// Takes a timer out of the wheel before it has expired.
-    fn disarm(&self, node: &TimerNode);
+    ///
+    /// # Safety
+    /// The node was armed here, and has neither expired nor been disarmed since (I-12).
+    unsafe fn disarm(&self, node: &TimerNode);
 
     /// Takes a new fiber and runs it soon.
-    fn launch(&self, fiber: Fiber, placement: Placement);
+    fn launch(&self, fiber: Runnable, placement: Placement);
 
     /// Has every worker in `workers` (bits by index modulo 64), this one included, cancel its
     /// requests on a descriptor.
@@ -110,11 +113,18 @@ pub struct Context {
     stacks: RefCell<[Vec<StackMemory>; 5]>,
     started: Cell<*const Header>,
     started_count: Cell<usize>,
+    /// A fiber did not unwind, because another one that is suspended in its own unwinding keeps
+    /// the whole thread looking like that.
+    deferred: Cell<bool>,
 }
 
 impl Context {
     /// A worker that runs nothing yet.
-    pub fn new(parts: Parts) -> Self {
+    ///
+    /// # Safety
+    /// It is not dropped while fibers have started on it and not ended, whose home it is: it is
+    /// ended by [`Context::finish`] or [`Context::abandon`], or leaked (I-11).
+    pub unsafe fn new(parts: Parts) -> Self {
         let shard = Shard::new(parts.ids_max, parts.port.unparker());
         Self {
             has_chooser: parts.env.chooser().is_some(),
@@ -136,6 +146,7 @@ impl Context {
             stacks: RefCell::default(),
             started: Cell::new(ptr::null()),
             started_count: Cell::new(0),
+            deferred: Cell::new(false),
         }
     }
 
@@ -268,7 +279,7 @@ impl Context {
 
     /// Queues a fiber of this worker that was woken, or is new here.
     #[inline]
-    pub fn ready(&self, fiber: Fiber) {
+    pub fn ready(&self, fiber: Runnable) {
         self.ready.borrow_mut().push(fiber);
     }
 
@@ -278,7 +289,7 @@ impl Context {
     }
 
     pub(crate) fn requeue(&self, fiber: &Header) {
-        self.ready(fiber.runtime_reference());
+        self.ready(fiber.runnable());
     }
 
     /// How many fibers are ready.
@@ -294,8 +305,12 @@ impl Context {
     }
 
     /// Takes the next ready fiber: the oldest, or a simulator's choice.
+    ///
+    /// # Safety
+    /// What it gives stays on this thread, and goes to [`Context::resume`] or
+    /// [`Context::ready`] of this worker (I-11).
     #[inline]
-    pub fn take_ready(&self) -> Option<Fiber> {
+    pub unsafe fn take_ready(&self) -> Option<Runnable> {
         const NEXT: Site = Site::new("sched.next");
         if !self.has_chooser {
             return self.ready.borrow_mut().pop();

@@ -21,9 +21,18 @@ impl Context {
     /// unwind.
     pub(crate) fn pending(&self, fiber: &Header) -> Option<Interrupt> {
         let interrupt = fiber.interrupt()?;
-        let deliverable =
-            fiber.mask().get() == 0 && self.env().can_unwind() && !self.env().is_unwinding();
-        deliverable.then_some(interrupt)
+        if fiber.mask().get() > 0 || !self.env().can_unwind() {
+            return None;
+        }
+        if self.env().is_unwinding() {
+            // The thread is, and perhaps not this fiber: another may be parked inside of a drop. A
+            // second unwinding on one stack would abort, so this fiber is asked again later.
+            if !fiber.interrupted().get() {
+                self.defer_interrupts();
+            }
+            return None;
+        }
+        Some(interrupt)
     }
 
     /// Unwinds `fiber`, which is the caller, if it was cancelled.
@@ -60,7 +69,7 @@ impl Context {
         let budget = self.budget();
         if budget.get() == 0 {
             budget.set(BUDGET);
-            if self.has_ready() {
+            if self.has_ready() && self.may_preempt() {
                 self.yield_turn(fiber);
             }
         } else {
@@ -71,16 +80,30 @@ impl Context {
         }
     }
 
+    /// Whether the fiber that runs may be switched out without having asked for it.
+    fn may_preempt(&self) -> bool {
+        self.no_suspend_depth().get() == 0 && !self.env().is_unwinding()
+    }
+
     #[cold]
     fn choose_preemption(&self, fiber: &Header) {
         let ready = self.ready_len();
-        if ready == 0 || self.env().is_unwinding() {
+        if ready == 0 || !self.may_preempt() {
             return;
         }
         if self.choose(PREEMPT, ready + 1) != 0 {
             self.yield_turn(fiber);
         }
     }
+}
+
+/// Panics unless the caller may suspend here and now: for those who will have to, later, and could
+/// not give up then.
+///
+/// # Panics
+/// Outside of a fiber, and inside of [`no_suspend`]; `what` says who wanted to.
+pub fn assert_may_suspend(what: &str) {
+    Context::with_fiber(what, |context, _| context.assert_may_suspend(what));
 }
 
 /// Pays for a step of work: now and then lets others run. Blocking calls do it by themselves; call
@@ -201,7 +224,11 @@ fn thread_hooks() -> &'static crate::env::ThreadHooks {
     hooks().expect("a plain thread can block once a host was made, such as by `Linux::new`")
 }
 
+/// # Panics
+/// On a worker outside of its fibers, as in a closure that is dropped there: nobody could wake it.
 fn thread_park(span: Option<Duration>) {
+    let on_worker = Context::with(|context| context.is_some());
+    assert!(!on_worker, "a park would block the worker itself");
     (thread_hooks().park)(span);
 }
 

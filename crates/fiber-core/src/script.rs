@@ -49,7 +49,6 @@ pub struct Script {
     caps: Caps,
     reply: Box<Answer>,
     chooser: Option<Box<dyn Chooser>>,
-    outsiders: bool,
 }
 
 type Answer = dyn Fn(&Request, Instant) -> Reply + Send + Sync;
@@ -74,7 +73,7 @@ impl ScriptEnv {
 
     /// A host that follows `script`.
     pub fn with(script: Script) -> Arc<Self> {
-        let world = Mutex::new(World::new(script.outsiders));
+        let world = Mutex::new(World::new(!script.caps.closed_world));
         let stage = Arc::new(Stage { script, world });
         let env = Arc::new(Self { stage });
         env.hooks().install();
@@ -119,7 +118,8 @@ impl Script {
     /// Offers every kind of request, answers `Nop` and `Close` and leaves the rest in flight.
     pub fn new() -> Self {
         let mut caps = Caps::new(&RequestKind::ALL);
-        (caps.lossless_cancel, caps.unwind) = (true, cfg!(panic = "unwind"));
+        (caps.lossless_cancel, caps.closed_world) = (true, true);
+        caps.unwind = cfg!(panic = "unwind");
         caps.closed_world = true;
         let reply = |request: &Request, _| match request {
             Request::Nop | Request::Close { .. } => Reply::Now(Outcome::Done(0)),
@@ -129,17 +129,13 @@ impl Script {
             caps,
             reply: Box::new(reply),
             chooser: None,
-            outsiders: false,
         }
     }
 
     /// Offers these kinds only.
     #[must_use]
     pub fn kinds(mut self, kinds: &[RequestKind]) -> Self {
-        let mut caps = Caps::new(kinds);
-        (caps.lossless_cancel, caps.unwind) = (self.caps.lossless_cancel, self.caps.unwind);
-        caps.closed_world = self.caps.closed_world;
-        self.caps = caps;
+        self.caps = self.caps.with_kinds(kinds);
         self
     }
 
@@ -164,7 +160,7 @@ impl Script {
     #[must_use]
     pub fn outsiders(mut self) -> Self {
         self.caps.closed_world = false;
-        self.outsiders = true;
+        self.caps.closed_world = false;
         self
     }
 }

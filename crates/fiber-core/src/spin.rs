@@ -5,8 +5,9 @@
 //! gives its time slice away through the host.
 
 use core::{
-    cell::UnsafeCell,
+    cell::{Cell, UnsafeCell},
     hint,
+    marker::PhantomData,
     ops::{Deref, DerefMut},
 };
 
@@ -60,7 +61,10 @@ impl<T> SpinLock<T> {
         if !self.locked.try_set() {
             self.lock_contended();
         }
-        SpinGuard { lock: self }
+        SpinGuard {
+            lock: self,
+            _not_sync: PhantomData,
+        }
     }
 
     #[cold]
@@ -99,10 +103,24 @@ pub(crate) fn relax(spins: &mut u32) {
 }
 
 /// The value, until this is dropped.
+///
+/// Shared between threads only if the value may be:
+///
+/// ```compile_fail
+/// use fiber_core::spin::SpinLock;
+/// fn shared<T: Sync>(_: &T) {}
+/// let lock = SpinLock::new(core::cell::Cell::new(1));
+/// shared(&lock.lock());
+/// ```
 #[derive(Debug)]
 pub struct SpinGuard<'lock, T> {
     lock: &'lock SpinLock<T>,
+    /// Gives the value away by reference, which the lock's own `Sync` does not stand for.
+    _not_sync: PhantomData<Cell<()>>,
 }
+
+// SAFETY: through a shared guard only `&T` is reached (I-12).
+unsafe impl<T: Sync> Sync for SpinGuard<'_, T> {}
 
 impl<T> Deref for SpinGuard<'_, T> {
     type Target = T;

@@ -128,7 +128,9 @@ impl<'frame> Armed<'frame> {
 impl Drop for Armed<'_> {
     fn drop(&mut self) {
         if self.node.armed.replace(false) {
-            self.context.schedule().disarm(&self.node);
+            // SAFETY: armed by `new` at this worker, and neither expired nor disarmed since, as its
+            // `armed` has just said (I-12).
+            unsafe { self.context.schedule().disarm(&self.node) };
         }
     }
 }

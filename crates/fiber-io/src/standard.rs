@@ -77,7 +77,7 @@ impl From<Error> for io::Error {
 }
 
 /// The kind that std would give. Never `Interrupted`: std's loops would then try again for ever.
-/// A closed or stale descriptor is `Other`, as nothing that servers shrug off and retry may hide it.
+/// A closed or stale descriptor is `Other`: nothing that servers shrug off and retry may hide it.
 fn standard_kind(kind: IoErrorKind) -> io::ErrorKind {
     match kind {
         IoErrorKind::NotFound => io::ErrorKind::NotFound,

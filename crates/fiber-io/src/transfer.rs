@@ -12,7 +12,8 @@ const SLICES: usize = 64;
 
 /// `std::io::Read` for code without std. Import this one or std's, not both.
 pub trait Read {
-    /// Reads some bytes; 0 is the end of the stream, unless `into` is empty.
+    /// Reads some bytes; 0 is the end of the stream, unless `into` is empty. What lies behind them
+    /// in `into` may have been overwritten, also when it fails.
     ///
     /// # Suspends
     /// Until a byte has come.
@@ -35,6 +36,9 @@ pub trait Read {
     ///
     /// # Suspends
     /// Until all bytes have come.
+    ///
+    /// # Cancellation
+    /// A cancelled fiber unwinds; bytes that had come are lost with it.
     ///
     /// # Errors
     /// `UnexpectedEof` when the stream ends before, else as [`read`](Self::read); how much of
@@ -67,6 +71,9 @@ pub trait Write {
     ///
     /// # Suspends
     /// Until the connection has taken every byte.
+    ///
+    /// # Cancellation
+    /// A cancelled fiber unwinds; a part may have been written.
     ///
     /// # Errors
     /// As [`write`](Self::write), also when a part was written; how much is not told.

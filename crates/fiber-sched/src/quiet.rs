@@ -4,6 +4,8 @@
 //! sleeps. When all are, the last one looks at every queue once more. A worker that was woken
 //! leaves the count first, then moves the epoch, then takes what it was woken for; so whoever
 //! found all quiet and all queues empty within one epoch has seen one moment at which both held.
+//! If the epoch moved meanwhile and all are quiet again nevertheless, the one who moved it may not
+//! have been the last to come back: then it is looked at again.
 
 use crate::primitive::{AtomicUsize, Ordering};
 
@@ -26,10 +28,20 @@ impl Quiet {
 
     /// The calling worker has nothing left. True if no worker has, as `queues_empty` confirms:
     /// then nothing will ever happen again, and the caller tells everybody.
-    pub(crate) fn enter(&self, queues_empty: impl FnOnce() -> bool) -> bool {
-        let epoch = self.epoch.load(Ordering::SeqCst);
-        let all = self.quiet.fetch_add(1, Ordering::SeqCst) + 1 == self.workers;
-        all && queues_empty() && self.epoch.load(Ordering::SeqCst) == epoch
+    pub(crate) fn enter(&self, queues_empty: impl Fn() -> bool) -> bool {
+        if self.quiet.fetch_add(1, Ordering::SeqCst) + 1 != self.workers {
+            return false;
+        }
+        loop {
+            let epoch = self.epoch.load(Ordering::SeqCst);
+            if self.quiet.load(Ordering::SeqCst) != self.workers || !queues_empty() {
+                // Somebody is awake, or about to be, and looks when it falls quiet itself.
+                return false;
+            }
+            if self.epoch.load(Ordering::SeqCst) == epoch {
+                return true;
+            }
+        }
     }
 
     /// The calling worker was woken. To be called before it takes anything out of its queues.
@@ -86,7 +98,9 @@ mod models {
                 }
             });
             let (quiet, queued, ran) = &*second;
-            queued.store(true, Ordering::SeqCst);
+            // An exchange, as the queues' own: loom lets an exchange overtake a plain store that it
+            // did not read.
+            queued.swap(true, Ordering::SeqCst);
             if quiet.enter(|| !queued.load(Ordering::SeqCst)) {
                 assert!(
                     ran.load(Ordering::SeqCst),
@@ -94,6 +108,31 @@ mod models {
                 );
             }
             sleeper.join().unwrap();
+        });
+    }
+
+    /// Two workers; the first was quiet and is woken for nothing, while the second falls quiet.
+    /// One of them must find that all is over.
+    #[test]
+    fn loom_a_needless_wake_up_does_not_keep_everybody_from_deciding() {
+        loom::model(|| {
+            let quiet = Arc::new(Quiet::new(2));
+            let decided = Arc::new(AtomicBool::new(false));
+            assert!(!quiet.enter(|| true), "the second is awake");
+            let first = {
+                let (quiet, decided) = (Arc::clone(&quiet), Arc::clone(&decided));
+                loom::thread::spawn(move || {
+                    quiet.leave();
+                    if quiet.enter(|| true) {
+                        decided.store(true, Ordering::SeqCst);
+                    }
+                })
+            };
+            if quiet.enter(|| true) {
+                decided.store(true, Ordering::SeqCst);
+            }
+            first.join().unwrap();
+            assert!(decided.load(Ordering::SeqCst), "both sleep, undecided");
         });
     }
 }

@@ -6,7 +6,7 @@ use fiber_core::{
     Id, Namespace,
     context::Context,
     env::{SharedEnv, StackClass, Unpark},
-    fiber::{Attributes, Fiber, JoinHandle, Spawn},
+    fiber::{Attributes, JoinHandle, Runnable, Spawn},
     registry::{Received, Shard},
     request::RawDescriptor,
     spin::SpinLock,
@@ -219,7 +219,7 @@ impl Drop for MainEnded {
 }
 
 #[track_caller]
-fn main_fiber<F, T>(shared: &Arc<Shared>, drain: Drain, main: F) -> (Fiber, JoinHandle<T>)
+fn main_fiber<F, T>(shared: &Arc<Shared>, drain: Drain, main: F) -> (Runnable, JoinHandle<T>)
 where
     F: FnOnce() -> T + Send,
     T: Send,

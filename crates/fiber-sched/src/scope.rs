@@ -1,14 +1,14 @@
 //! Fibers that borrow from the one that spawns them, and never outlive the call.
 
 use alloc::vec::Vec;
-use core::{fmt, marker::PhantomData, panic::Location};
+use core::{fmt, marker::PhantomData, mem, panic::Location};
 
 use fiber_core::{
     Context,
     context::Placement,
     fiber::{ExitReason, Fiber, JoinHandle},
     operation::perform_or_interrupt,
-    park::mask,
+    park::{assert_may_suspend, mask},
     spin::SpinLock,
 };
 
@@ -27,13 +27,15 @@ use crate::spawn::Builder;
 /// caller's next suspension point.
 ///
 /// # Panics
-/// When a child has panicked whose handle was not joined; and outside of a fiber.
+/// When a child has panicked whose handle was not joined; outside of a fiber; and inside of
+/// `no_suspend`.
 pub fn scope<'env, F, T>(body: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
+    assert_may_suspend("scope");
     let env = Context::with(|context| context.map(Context::shared_env));
-    let env = env.expect("a scope needs a fiber: call it inside of `Runtime::run`");
+    let env = env.expect("it is on a fiber, which has a context");
     let scope = Scope {
         children: SpinLock::new(Children {
             running: Vec::new(),
@@ -43,6 +45,7 @@ where
         _scope: PhantomData,
         _env: PhantomData,
     };
+    let children_borrow = ChildrenBorrow;
     let (mut body, mut value) = (Some(body), None);
     let caught = env.catch(&mut || {
         let body = body.take().expect("the body is called once");
@@ -53,12 +56,24 @@ where
         scope.cancel();
     }
     scope.wait();
+    mem::forget(children_borrow);
     match caught {
         Err(payload) => env.throw(payload),
         Ok(()) => {
             assert!(!scope.children.lock().panicked, "a scoped fiber panicked");
             value.expect("the body returned")
         }
+    }
+}
+
+/// Children may borrow from the caller's frames, which must not be left before they have ended:
+/// whatever else would unwind through the scope ends the program (I-3).
+struct ChildrenBorrow;
+
+impl Drop for ChildrenBorrow {
+    fn drop(&mut self) {
+        // Dropped by unwinding only, where a second panic aborts.
+        panic!("a scope was left before its fibers had ended");
     }
 }
 
@@ -130,8 +145,13 @@ impl Children {
         if self.running.len() >= self.prune_at {
             let panicked = &mut self.panicked;
             self.running.retain(|child| {
-                *panicked |= child.is_finished() && child.has_unseen_panic();
-                !child.is_finished()
+                if !child.is_finished() {
+                    return true;
+                }
+                // Its handle may still be joined; only without one it is clear already.
+                let unseen = child.has_unseen_panic();
+                *panicked |= unseen && child.is_detached();
+                unseen && !child.is_detached()
             });
             self.prune_at = (self.running.len() * 2).max(32);
         }

@@ -9,14 +9,14 @@ use crossbeam_utils::CachePadded;
 use fiber_core::{
     Context, Id,
     env::{SharedEnv, Unpark, WorkerId},
-    fiber::{Fiber, FiberQueue, Inbox, RemoteQueue},
+    fiber::{FiberQueue, Inbox, RemoteQueue, Runnable},
     request::RawDescriptor,
     spin::SpinLock,
 };
 
 use crate::{
     error::RunFault,
-    primitive::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    primitive::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     quiet::Quiet,
     report::ParkedFiber,
     runtime::Limits,
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) parked: SpinLock<Vec<ParkedFiber>>,
     fault: SpinLock<Option<RunFault>>,
     asleep_logged: AtomicU8,
+    abandoned: AtomicBool,
 }
 
 /// One worker's part that others reach: where its work comes in.
@@ -98,13 +99,13 @@ impl Lane {
         }
     }
 
-    pub(crate) fn push_unstarted(&self, fiber: Fiber) {
+    pub(crate) fn push_unstarted(&self, fiber: Runnable) {
         let mut unstarted = self.unstarted.lock();
         unstarted.push(fiber);
         self.unstarted_len.store(unstarted.len(), Ordering::SeqCst);
     }
 
-    pub(crate) fn pop_unstarted(&self) -> Option<Fiber> {
+    pub(crate) fn pop_unstarted(&self) -> Option<Runnable> {
         if self.unstarted_len() == 0 {
             return None;
         }
@@ -140,7 +141,7 @@ impl Lane {
 // `keep` holds the lane until `push` is over: a parked fiber's runtime, and so the lane, is alive
 // when it begins (I-11).
 unsafe impl Inbox for Lane {
-    fn push(&self, fiber: Fiber) {
+    fn push(&self, fiber: Runnable) {
         let keep = self
             .this
             .upgrade()
@@ -175,6 +176,7 @@ impl Shared {
             parked: SpinLock::new(Vec::new()),
             fault: SpinLock::new(None),
             asleep_logged: AtomicU8::new(0),
+            abandoned: AtomicBool::new(false),
         })
     }
 
@@ -272,11 +274,29 @@ impl Shared {
         self.heeded.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether no queue of any worker holds anything, and none has yet to heed the phase.
-    pub(crate) fn nothing_pending(&self) -> bool {
-        let heeded = self.phase() < Phase::Cancelling
-            || self.heeded.load(Ordering::SeqCst) == self.lanes.len();
-        heeded && self.lanes.iter().all(|lane| lane.is_empty())
+    /// Whether the run is in `phase`, which no worker has yet to heed, and no queue of any worker
+    /// holds anything.
+    pub(crate) fn nothing_pending(&self, phase: Phase) -> bool {
+        let heeded =
+            phase < Phase::Cancelling || self.heeded.load(Ordering::SeqCst) == self.lanes.len();
+        self.phase() == phase && heeded && self.lanes.iter().all(|lane| lane.is_empty())
+    }
+
+    /// A worker could not start: nobody waits for it, neither to be quiet nor to heed the phase.
+    pub(crate) fn absent(&self) {
+        self.heeded();
+        self.quiet.enter(|| false);
+        // Who fell quiet before was not the last one then, and is now.
+        self.unpark_all();
+    }
+
+    /// Fibers of a worker were abandoned: what they are inside of never becomes free.
+    pub(crate) fn abandoned(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
     }
 
     pub(crate) fn fail(&self, fault: RunFault) {
@@ -293,6 +313,7 @@ impl Shared {
     }
 
     /// Says once that every fiber is parked. In an open world a plain thread may still wake one.
+    /// The report lets nothing suspend while it is told (I-8).
     pub(crate) fn log_asleep(&self, context: &Context) {
         if self.live() == 0 || self.asleep_logged.fetch_max(1, Ordering::Relaxed) > 0 {
             return;

@@ -7,13 +7,13 @@
 //!
 //! Rounds end when nothing is runnable or [`RESUMES`] fibers were resumed.
 
-use alloc::{rc::Rc, sync::Arc};
-use core::{cell::RefCell, mem, ptr::NonNull, time::Duration};
+use alloc::{rc::Rc, sync::Arc, vec::Vec};
+use core::{cell::RefCell, iter, mem, ptr::NonNull, time::Duration};
 
 use fiber_core::{
     context::{Context, Parts, Placement, Resumed, Schedule},
-    env::{PortConfig, Site, Wait, WorkerId},
-    fiber::{Fiber, Inbox},
+    env::{Instant, PortConfig, Site, Wait, WorkerId},
+    fiber::{Inbox, Runnable},
     request::RawDescriptor,
     timer::TimerNode,
 };
@@ -44,11 +44,11 @@ impl Schedule for Local {
         unsafe { self.wheel.borrow_mut().insert(node) };
     }
 
-    fn disarm(&self, node: &TimerNode) {
+    unsafe fn disarm(&self, node: &TimerNode) {
         self.wheel.borrow_mut().remove(node);
     }
 
-    fn launch(&self, fiber: Fiber, placement: Placement) {
+    fn launch(&self, fiber: Runnable, placement: Placement) {
         self.shared.launched();
         if placement == Placement::Here {
             Context::with(|context| context.expect("launched on its worker").ready(fiber));
@@ -74,8 +74,26 @@ struct Worker {
     quiet: bool,
 }
 
+/// Whoever unwinds out of a worker would leave its fibers' frames, and `run`'s caller with borrows
+/// that they still use: the program ends instead (I-3). Only a bug of ours, or of what the host or
+/// a subscriber does in our name, gets here.
+struct NeverUnwinds;
+
+impl Drop for NeverUnwinds {
+    fn drop(&mut self) {
+        // Dropped by unwinding only, where a second panic aborts.
+        panic!("a worker panicked outside of its fibers");
+    }
+}
+
 /// Runs one worker until the runtime stops. `first` is given to it: the main fiber, at worker 0.
-pub(crate) fn work(shared: &Arc<Shared>, id: WorkerId, first: Option<Fiber>) {
+pub(crate) fn work(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) {
+    let never_unwinds = NeverUnwinds;
+    start(shared, id, first);
+    mem::forget(never_unwinds);
+}
+
+fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) {
     let config = PortConfig::default().requests_max(shared.limits.requests_max);
     let port = match shared.env.open_port(id, &config) {
         Ok(port) => port,
@@ -88,6 +106,7 @@ pub(crate) fn work(shared: &Arc<Shared>, id: WorkerId, first: Option<Fiber>) {
             } else {
                 Phase::Cancelling
             });
+            shared.absent();
             return;
         }
     };
@@ -98,7 +117,7 @@ pub(crate) fn work(shared: &Arc<Shared>, id: WorkerId, first: Option<Fiber>) {
         lane: Arc::clone(&lane),
         wheel: RefCell::new(Wheel::new(shared.env.now())),
     });
-    let context = Context::new(Parts {
+    let parts = Parts {
         env: Arc::clone(&shared.env),
         worker: id,
         port,
@@ -108,7 +127,9 @@ pub(crate) fn work(shared: &Arc<Shared>, id: WorkerId, first: Option<Fiber>) {
         stack: shared.limits.stack,
         requests_max: shared.limits.requests_max,
         ids_max: shared.limits.ids_max,
-    });
+    };
+    // SAFETY: `end` finishes, abandons or leaks it, and nothing unwinds before that (I-11).
+    let context = unsafe { Context::new(parts) };
     let mut worker = Worker {
         context,
         local,
@@ -121,7 +142,7 @@ pub(crate) fn work(shared: &Arc<Shared>, id: WorkerId, first: Option<Fiber>) {
 }
 
 impl Worker {
-    fn run(&mut self, first: Option<Fiber>) {
+    fn run(&mut self, first: Option<Runnable>) {
         // The loop runs beside `self.context.enter`, which borrows only the context.
         let Self {
             context,
@@ -142,6 +163,7 @@ impl Worker {
                 turn.context.launch(first, Placement::Here);
             }
             turn.work();
+            turn.end_unstarted();
         });
     }
 
@@ -157,14 +179,24 @@ impl Worker {
                 target: "fiber::sched", worker = id.0, fibers = context.started(),
                 "fibers that nothing can wake are abandoned; their stacks are leaked"
             );
-            mem::forget(context);
+            shared.abandoned();
             mem::forget(local);
+            if let Err(undrained) = context.abandon(DRAIN_GRACE) {
+                // What `main` borrows may be lent, and its owner goes on when `run` returns (I-3).
+                panic!(
+                    "the host holds memory that it was lent, and does not give it back: {undrained}"
+                );
+            }
             return;
         }
         if let Some(process) = shared.process {
             context.close_owned_by(process);
         }
         while context.live_ids() > 0 {
+            if shared.has_abandoned() {
+                mem::forget(context);
+                return;
+            }
             if let Err(fault) = context.enter(|| context.turn(Wait::No)) {
                 shared.fail(RunFault::Host(fault));
                 mem::forget(context);
@@ -172,7 +204,9 @@ impl Worker {
             }
         }
         if let Err(undrained) = context.finish(DRAIN_GRACE) {
-            tracing::error!(target: "fiber::sched", worker = id.0, error = %undrained, "not drained");
+            tracing::error!(
+                target: "fiber::sched", worker = id.0, error = %undrained, "not drained"
+            );
         }
     }
 }
@@ -198,7 +232,9 @@ impl Turn<'_> {
                 self.idle()
             };
             if let Err(fault) = self.context.turn(wait) {
-                tracing::error!(target: "fiber::sched", worker = self.id.0, error = %fault, "broken");
+                tracing::error!(
+                    target: "fiber::sched", worker = self.id.0, error = %fault, "broken"
+                );
                 self.shared().fail(RunFault::Host(fault));
                 self.shared().advance(Phase::Stopped);
             }
@@ -263,7 +299,8 @@ impl Turn<'_> {
     fn run_ready(&self) -> usize {
         let round = self.context.ready_len();
         for _ in 0..round {
-            let Some(fiber) = self.context.take_ready() else {
+            // SAFETY: it is resumed just below, here (I-11).
+            let Some(fiber) = (unsafe { self.context.take_ready() }) else {
                 break;
             };
             self.resume(fiber);
@@ -284,12 +321,36 @@ impl Turn<'_> {
         started
     }
 
-    fn resume(&self, fiber: Fiber) {
-        if !fiber.is_started() && self.shared().phase() == Phase::Cancelling {
-            fiber.cancel();
+    fn resume(&self, fiber: Runnable) {
+        if !fiber.fiber().is_started() && self.shared().phase() >= Phase::Cancelling {
+            fiber.fiber().cancel();
         }
         if self.context.resume(fiber) == Resumed::Finished {
             self.shared().ended();
+        }
+    }
+
+    /// After a fault fibers may be left that have not started: they end as cancelled ones, each on
+    /// a stack of its own. Those that had started are left where they are.
+    fn end_unstarted(&self) {
+        // What an ending one launches is ended, too; what it wakes is not resumed any more.
+        loop {
+            let ready = (0..self.context.ready_len()).filter_map(|_| {
+                // SAFETY: it goes back, or is resumed, here (I-11).
+                unsafe { self.context.take_ready() }
+            });
+            let (started, mut unstarted): (Vec<_>, Vec<_>) =
+                ready.partition(|fiber| fiber.fiber().is_started());
+            for fiber in started {
+                self.context.ready(fiber);
+            }
+            unstarted.extend(iter::from_fn(|| self.local.lane.pop_unstarted()));
+            if unstarted.is_empty() {
+                return;
+            }
+            for fiber in unstarted {
+                self.resume(fiber);
+            }
         }
     }
 
@@ -319,9 +380,13 @@ impl Turn<'_> {
             return Wait::No;
         }
         let deadline = self.local.wheel.borrow().next_deadline();
+        // What is to happen never does not keep anybody awake.
+        let deadline = deadline.filter(|deadline| *deadline < Instant::NEVER);
         match deadline {
             Some(deadline) => Wait::Until(deadline),
-            None if self.context.inflight() > 0 || self.context.has_staged() => Wait::Forever,
+            None if self.context.inflight() > 0 => Wait::Forever,
+            // Ids to free, descriptors to close: nobody is woken by that, and then all is quiet.
+            None if self.context.has_staged() => Wait::No,
             None => self.fall_quiet(),
         }
     }
@@ -330,14 +395,15 @@ impl Turn<'_> {
     fn fall_quiet(&mut self) -> Wait {
         *self.quiet = true;
         let shared = self.shared();
-        if !shared.quiet.enter(|| shared.nothing_pending()) {
+        let phase = shared.phase();
+        if !shared.quiet.enter(|| shared.nothing_pending(phase)) {
             return Wait::Forever;
         }
         if !shared.closed_world {
             shared.log_asleep(self.context);
             return Wait::Forever;
         }
-        if shared.phase() == Phase::Cancelling {
+        if phase >= Phase::Cancelling {
             // They were cancelled and cannot be: masked, or without unwinding. They are abandoned.
             shared.advance(Phase::Stopped);
         } else {

@@ -1,14 +1,17 @@
-//! What spawn, join, sleep, scope, timeout, cancel and the end of a run promise, on a scripted world.
+//! What spawn, join, sleep, scope, timeout, cancel and the end of a run promise, in a
+//! scripted world.
 
-use std::{
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+extern crate alloc;
+
+use alloc::{rc::Rc, sync::Arc};
+use core::{
     cell::{Cell, RefCell},
-    rc::Rc,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
+use std::sync::Mutex;
 
 use fiber_core::{Context, fiber::ExitReason, script::ScriptEnv};
 use fiber_sched::{
@@ -93,7 +96,9 @@ fn a_panic_of_the_main_fiber_is_an_error_of_the_run() {
         .workers(1)
         .run(|| panic!("as planned"));
     assert!(
-        matches!(result, Err(RunError::Panicked(payload)) if payload.message() == Some("as planned"))
+        matches!(&result, Err(RunError::Panicked(payload))
+            if payload.message() == Some("as planned")),
+        "{result:?}"
     );
 }
 
@@ -366,7 +371,7 @@ fn a_scope_whose_body_panics_cancels_its_fibers_and_waits_for_them() {
     run(|| {
         let drops = Arc::new(AtomicUsize::new(0));
         let counted = Counted(Arc::clone(&drops));
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let caught = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
             scope(|s| {
                 drop(s.spawn(move || {
                     let _counted = counted;

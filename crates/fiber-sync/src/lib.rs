@@ -16,6 +16,8 @@ extern crate alloc;
 
 pub mod channel;
 pub mod condvar;
+#[cfg(all(test, loom))]
+mod models;
 pub mod mutex;
 pub mod poison;
 mod primitive;

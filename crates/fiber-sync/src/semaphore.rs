@@ -25,6 +25,16 @@ use fiber_core::{
 use crate::primitive::const_unless_loom;
 
 /// A number of permits that fibers and threads take and give back.
+///
+/// ```
+/// use fiber_sync::Semaphore;
+///
+/// let connections = Semaphore::new(2);
+/// let both = connections.acquire_many(2);
+/// assert!(connections.try_acquire().is_none());
+/// drop(both);
+/// assert_eq!(connections.available_permits(), 2);
+/// ```
 pub struct Semaphore {
     state: SpinLock<State>,
 }
@@ -82,7 +92,7 @@ impl Semaphore {
         self.try_acquire_many(1)
     }
 
-    /// Takes `permits` permits if they are there and nobody waits; `None` otherwise. Never suspends.
+    /// Takes `permits` permits if they are there and nobody waits; else `None`. Never suspends.
     pub fn try_acquire_many(&self, permits: usize) -> Option<SemaphorePermit<'_>> {
         try_perform(self.acquire_operation(permits)).ok()
     }

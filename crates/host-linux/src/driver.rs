@@ -16,7 +16,7 @@ extern crate alloc;
 use alloc::{boxed::Box, sync::Arc};
 
 use fiber_core::{
-    env::{Caps, EnvError, Port, PortConfig},
+    env::{Caps, EnvError, Port},
     request::RequestKind,
 };
 
@@ -97,10 +97,10 @@ impl Driver {
         caps
     }
 
-    pub(crate) fn open_port(&self, config: &PortConfig) -> Result<Box<dyn Port>, EnvError> {
+    pub(crate) fn open_port(&self) -> Result<Box<dyn Port>, EnvError> {
         match self {
-            Self::Ring(setup) => Ok(Box::new(RingPort::open(setup, config)?)),
-            Self::Poll { closes, .. } => Ok(Box::new(poll::open(closes, config)?)),
+            Self::Ring(setup) => Ok(Box::new(RingPort::open(setup)?)),
+            Self::Poll { closes, .. } => Ok(Box::new(poll::open(closes)?)),
         }
     }
 

@@ -5,7 +5,8 @@
 //! 1. [`Config`], then [`Linux`]: what a program makes, and hands to the runtime.
 //! 2. `driver`: which of the two ports stands behind it, and why.
 //! 3. `ring`: the io_uring port; `poll`: the epoll port, under the core's
-//!    [`AfterOverBefore`](fiber_core::before_io::AfterOverBefore); `immediate`: plain calls for both.
+//!    [`AfterOverBefore`](fiber_core::before_io::AfterOverBefore); `immediate`: plain calls, for
+//!    both.
 //! 4. `wake`: how a worker's sleep ends. `stacks`, `slabs`, `overflow`: where fibers live, and what
 //!    happens when one runs over.
 //! 5. One small file for each other slot of [`Env`](fiber_core::env::Env): `clock`, `entropy`,

@@ -59,8 +59,12 @@ impl Linux {
 }
 
 impl Env for Linux {
-    fn open_port(&self, _worker: WorkerId, config: &PortConfig) -> Result<Box<dyn Port>, EnvError> {
-        self.driver.open_port(config)
+    fn open_port(
+        &self,
+        _worker: WorkerId,
+        _config: &PortConfig,
+    ) -> Result<Box<dyn Port>, EnvError> {
+        self.driver.open_port()
     }
 
     fn caps(&self) -> &Caps {

@@ -25,7 +25,7 @@ use std::{
 use fiber_core::{
     IoError,
     before_io::{AfterOverBefore, Attempt, BeforeIo, Event, Polled},
-    env::{EnvError, HostFault, Instant, PortConfig, TryNow, Unpark, Wait},
+    env::{EnvError, HostFault, Instant, TryNow, Unpark, Wait},
     request::{Interest, Outcome, RawDescriptor, Request},
 };
 use polling::{Events, PollMode, Poller};
@@ -46,10 +46,7 @@ use crate::{
 const CALLS_PER_POLL: u32 = 5;
 
 /// Opens one worker's port.
-pub(crate) fn open(
-    closes: &Arc<Closes>,
-    _config: &PortConfig,
-) -> Result<AfterOverBefore<PollPort>, EnvError> {
+pub(crate) fn open(closes: &Arc<Closes>) -> Result<AfterOverBefore<PollPort>, EnvError> {
     let remedy = "raise `ulimit -n`, or close some descriptors";
     let poller = Poller::new().map_err(|error| {
         let code = Errno::from(&error).0;

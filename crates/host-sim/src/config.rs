@@ -159,7 +159,7 @@ impl Default for Config {
             boot_stagger: Duration::from_millis(1),
             cancel_delay: Duration::from_micros(20),
             poison: Poison::default(),
-            stalls: (256, Duration::from_millis(2)),
+            stalls: (64, Duration::from_millis(5)),
         }
     }
 }

@@ -211,6 +211,7 @@ impl World {
     /// Does what the plan says.
     pub(crate) fn apply_fault(&mut self, number: usize) {
         let (_, action) = self.plan.actions[number];
+        // The moment is data of the world: telling reads no clock (I-8).
         tracing::debug!(target: "host_sim::fault", at = self.now, %action, "fault");
         self.choices.journal.fold(number as u64, self.now);
         let link = |from: NodeHandle, to: NodeHandle| Link {

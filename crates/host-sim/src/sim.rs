@@ -125,7 +125,7 @@ impl Sim {
     }
 
     /// Sets how often a worker loses its processor after a turn (one turn in `one_in`; 0 is never),
-    /// and for how long at most; once in 256, up to 2 ms, unless set. Never in [`Order::Fifo`].
+    /// and for how long at most; once in 64, up to 5 ms, unless set. Never in [`Order::Fifo`].
     #[must_use]
     pub const fn stalls(mut self, one_in: u32, longest: Duration) -> Self {
         self.config.stalls = (one_in, longest);

@@ -21,6 +21,8 @@ pub struct AfterOverBefore<B: BeforeIo> {
     host: B,
     queues: Queues,
     events: Vec<Event>,
+    /// Attempts made in this turn: a system call each.
+    attempts: u32,
 }
 
 impl<B: BeforeIo> AfterOverBefore<B> {
@@ -30,6 +32,7 @@ impl<B: BeforeIo> AfterOverBefore<B> {
             host,
             queues: Queues::default(),
             events: Vec::new(),
+            attempts: 0,
         }
     }
 
@@ -69,7 +72,7 @@ impl<B: BeforeIo> AfterOverBefore<B> {
         let in_line =
             place.is_some_and(|place| self.queues.has(place) || self.queues.is_unready(place));
         if !in_line {
-            match attempt(&mut self.host, &mut waiting) {
+            match attempt(&mut self.host, &mut waiting, &mut self.attempts) {
                 Some(outcome) => return self.deliver(token, outcome, out),
                 None => place = place.or_else(|| connecting(&waiting)),
             }
@@ -99,7 +102,7 @@ impl<B: BeforeIo> AfterOverBefore<B> {
     fn serve(&mut self, place: Place, out: &mut Vec<Completion>) {
         self.queues.set_unready(place, false);
         while let Some(first) = self.queues.first_mut(place) {
-            let Some(outcome) = attempt(&mut self.host, first) else {
+            let Some(outcome) = attempt(&mut self.host, first, &mut self.attempts) else {
                 self.queues.set_unready(place, true);
                 return;
             };
@@ -156,6 +159,7 @@ unsafe impl<B: BeforeIo> Port for AfterOverBefore<B> {
         out: &mut Vec<Completion>,
     ) -> Result<TurnInfo, HostFault> {
         let before = out.len();
+        self.attempts = 0;
         let mut info = TurnInfo {
             submitted: count(staged.len()),
             ..TurnInfo::default()
@@ -189,6 +193,7 @@ unsafe impl<B: BeforeIo> Port for AfterOverBefore<B> {
                 break;
             }
         }
+        info.enters += self.attempts;
         info.completed = count(out.len() - before);
         Ok(info)
     }
@@ -237,8 +242,13 @@ impl<B: BeforeIo> Drop for AfterOverBefore<B> {
 
 /// One attempt, or as many as make progress for a request that wants everything; `None` when it
 /// has to wait.
-fn attempt<B: BeforeIo>(host: &mut B, waiting: &mut Waiting) -> Option<Outcome> {
+fn attempt<B: BeforeIo>(
+    host: &mut B,
+    waiting: &mut Waiting,
+    attempts: &mut u32,
+) -> Option<Outcome> {
     loop {
+        *attempts += 1;
         let Some((part, whole)) = rest(&waiting.request, waiting.moved) else {
             return attempt_once(host, waiting);
         };

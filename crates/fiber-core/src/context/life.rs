@@ -9,8 +9,9 @@ use corosensei::{Coroutine, CoroutineResult};
 
 use super::{Context, Id, Namespace, Placement, mem};
 use crate::{
-    env::{StackClass, StackError, StackMemory},
-    fiber::{ExitReason, Fiber, Header},
+    env::{Payload, StackClass, StackError, StackMemory, Unwind},
+    fiber::{ExitReason, Fiber, Header, Runnable},
+    park::Masked,
     request::RawDescriptor,
     stack::OwnedStack,
 };
@@ -49,7 +50,7 @@ pub struct FiberReport<'a> {
 
 impl Context {
     /// Gives a new fiber its id and its process and hands it to the scheduler.
-    pub fn launch(&self, fiber: Fiber, placement: Placement) {
+    pub fn launch(&self, fiber: Runnable, placement: Placement) {
         let process = self.process();
         let opened = self.shard.borrow_mut().open(
             self.env().id_space(),
@@ -60,7 +61,7 @@ impl Context {
         if let Err(full) = opened {
             tracing::warn!(target: "fiber::core", error = %full, "a fiber goes without an id");
         }
-        fiber.header().set_identity(opened.ok(), process);
+        fiber.fiber().header().set_identity(opened.ok(), process);
         self.schedule().launch(fiber, placement);
     }
 
@@ -69,14 +70,13 @@ impl Context {
     /// # Panics
     /// When called from inside of a fiber.
     #[inline]
-    pub fn resume(&self, fiber: Fiber) -> Resumed {
+    pub fn resume(&self, fiber: Runnable) -> Resumed {
         assert!(!self.is_on_fiber(), "fibers are resumed by their worker");
-        let header = fiber.header();
+        let header = fiber.fiber().header();
         if !header.is_started()
-            && let Err(reason) = self.start(&fiber)
+            && let Err(error) = self.start(fiber.fiber())
         {
-            fiber.fail(reason);
-            self.end(fiber);
+            self.fail(fiber.into_fiber(), error);
             return Resumed::Finished;
         }
         self.current.set(header);
@@ -88,29 +88,28 @@ impl Context {
             .expect("a started fiber has its stack")
             .resume(());
         self.current.set(ptr::null());
-        match result {
+        let resumed = match result {
             CoroutineResult::Yield(()) => {
-                // The runtime's reference stays with the parked fiber, or is in a queue by now.
+                // The right to run it stays with the parked fiber, or is in a queue by now.
                 let _ = fiber.into_raw();
                 Resumed::Suspended
             }
             CoroutineResult::Return(()) => {
                 self.reclaim(header);
-                self.end(fiber);
+                self.end(fiber.into_fiber());
                 Resumed::Finished
             }
+        };
+        if self.deferred.get() {
+            self.wake_interrupted();
         }
+        resumed
     }
 
     /// Attaches a stack; from here on the fiber stays on this thread (I-11).
-    fn start(&self, fiber: &Fiber) -> Result<(), ExitReason> {
+    fn start(&self, fiber: &Fiber) -> Result<(), StackError> {
         let header = fiber.header();
-        if header.is_cancelled() {
-            return Err(ExitReason::Cancelled);
-        }
-        let memory = self
-            .take_stack(header.stack_class())
-            .map_err(ExitReason::NoStack)?;
+        let memory = self.take_stack(header.stack_class())?;
         let raw = fiber.as_raw();
         let stack = OwnedStack::new(memory, raw);
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
@@ -125,17 +124,32 @@ impl Context {
         Ok(())
     }
 
+    /// Ends a fiber for which there is no stack. Its closure is dropped here, outside of any
+    /// fiber: what would block panics, and no panic gets further.
+    fn fail(&self, fiber: Fiber, error: StackError) {
+        let raw = fiber.as_raw();
+        clean_up(self.env(), || {
+            fiber.header().fail(raw, ExitReason::NoStack(error));
+        });
+        self.end(fiber);
+    }
+
     /// The base frame of every fiber: no panic leaves it (I-9).
     fn body(raw: NonNull<Header>) {
         // SAFETY: as in `start` (I-3).
         let header = unsafe { raw.as_ref() };
         Self::with_fiber("a fiber's body", |context, _| {
-            header.run(raw, context.env());
+            // What is only dropped is dropped here, on a fiber, for it is the user's code: it may
+            // park and panic. It is masked, so that it can do the former.
+            if header.is_cancelled() {
+                let _masked = Masked::new(header.mask());
+                clean_up(context.env(), || header.fail(raw, ExitReason::Cancelled));
+            } else {
+                header.run(raw, context.env());
+            }
             if header.result_is_orphaned() {
-                // Its drop is the user's code: it runs here, on a fiber, and may panic.
-                if context.env().catch(&mut || header.discard(raw)).is_err() {
-                    tracing::error!(target: "fiber::core", "a detached fiber's result panicked in its drop");
-                }
+                let _masked = Masked::new(header.mask());
+                clean_up(context.env(), || header.discard(raw));
             }
         });
     }
@@ -149,6 +163,8 @@ impl Context {
         self.give_stack(coroutine.into_stack().into_memory());
     }
 
+    /// The last steps of a death (I-5): its requests have ended and its frames are left, so its id
+    /// goes stale, and then those who wait are told.
     fn end(&self, fiber: Fiber) {
         if let Some(id) = fiber.id() {
             self.close_id(id);
@@ -218,8 +234,29 @@ impl Context {
         });
     }
 
-    /// Tells about every fiber that has started here and not ended, newest first.
+    /// Wakes those who may have to unwind and could not, see [`Context::pending`].
+    #[cold]
+    fn wake_interrupted(&self) {
+        if self.env().is_unwinding() {
+            return;
+        }
+        self.deferred.set(false);
+        self.each_started(|header| {
+            if header.interrupt().is_some() {
+                header.wake();
+            }
+        });
+    }
+
+    pub(crate) fn defer_interrupts(&self) {
+        self.deferred.set(true);
+    }
+
+    /// Tells about every fiber that has started here and not ended, newest first. Nothing in
+    /// `tell` may suspend.
     pub fn report(&self, mut tell: impl FnMut(FiberReport<'_>)) {
+        // Another fiber's end would take the list apart under us.
+        let _guard = Masked::new(self.no_suspend_depth());
         self.each_started(|header| {
             tell(FiberReport {
                 id: header.id(),
@@ -237,6 +274,35 @@ impl Context {
             at = header.all_next.get();
             visit(header);
         }
+    }
+}
+
+/// Runs what drops something of the user's: what unwinds out of it is told, and goes no further
+/// (I-9).
+fn clean_up(unwind: &dyn Unwind, drop_it: impl FnOnce()) {
+    let mut drop_it = Some(drop_it);
+    let caught = unwind.catch(&mut || {
+        if let Some(drop_it) = drop_it.take() {
+            drop_it();
+        }
+    });
+    if let Err(payload) = caught {
+        forget_payload(unwind, payload);
+        // The subscriber is the user's code, too.
+        let told = unwind.catch(&mut || {
+            tracing::error!(target: "fiber::core", "a destructor panicked at the end of a fiber");
+        });
+        if let Err(payload) = told {
+            forget_payload(unwind, payload);
+        }
+    }
+}
+
+/// Drops what a panic carried; what carries on from there is leaked.
+fn forget_payload(unwind: &dyn Unwind, payload: Payload) {
+    let mut payload = Some(payload);
+    if let Err(again) = unwind.catch(&mut || drop(payload.take())) {
+        mem::forget(again);
     }
 }
 

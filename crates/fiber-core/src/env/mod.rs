@@ -119,6 +119,15 @@ impl Caps {
         }
     }
 
+    /// The same flags with exactly these request kinds.
+    #[must_use]
+    pub const fn with_kinds(self, kinds: &[RequestKind]) -> Self {
+        Self {
+            kinds: Self::new(kinds).kinds,
+            ..self
+        }
+    }
+
     /// Whether requests of this kind can be staged.
     pub const fn has(&self, kind: RequestKind) -> bool {
         self.kinds & (1 << kind as u64) != 0

@@ -7,6 +7,7 @@ use super::{
     exit::{ExitReason, classify},
     header::{Attributes, Fiber, Header},
     join::JoinHandle,
+    runnable::Runnable,
 };
 use crate::env::Unwind;
 
@@ -137,17 +138,19 @@ impl<T> TakeResult<T> {
 pub struct Spawn;
 
 impl Spawn {
-    /// A fiber that will run `body`, and the handle that waits for its result. It runs once a
-    /// scheduler was given the fiber; until then it holds no stack.
+    /// The right to run a new fiber of `body`, and the handle that waits for its result. It runs
+    /// once a scheduler was given the right; until then it holds no stack.
     ///
     /// # Safety
-    /// - If `body` is not `Send`, the fiber is started or failed on the calling thread.
+    /// - If `body` is not `Send`, the fiber is started, or its `Runnable` dropped, on the calling
+    ///   thread.
+    /// - The handle is not shared before the fiber was launched.
     /// - If `body` or its result borrow, the fiber has finished (or is never resumed again, its
     ///   frames and what they borrow being leaked) before the borrow ends.
     pub unsafe fn fiber<F: FnOnce() -> T, T>(
         body: F,
         attributes: Attributes,
-    ) -> (Fiber, JoinHandle<T>) {
+    ) -> (Runnable, JoinHandle<T>) {
         let block = Block {
             header: Header::new(attributes, Block::<F, T>::VTABLE),
             slot: UnsafeCell::new(Slot::<F, T>::Closure(body)),
@@ -156,6 +159,6 @@ impl Spawn {
         let fiber = Fiber::from_raw(block.cast());
         fiber.header().set_this(block.cast());
         let handle = JoinHandle::new(fiber.clone(), TakeResult::of::<F>());
-        (fiber, handle)
+        (Runnable::from_raw(fiber.into_raw()), handle)
     }
 }

@@ -14,6 +14,7 @@ use corosensei::{Coroutine, Yielder};
 use super::{
     block::VTable,
     exit::{ExitReason, Interrupt},
+    runnable::Runnable,
     wake::{Inbox, WakeWord},
 };
 use crate::{
@@ -55,7 +56,8 @@ impl Attributes {
 ///
 /// | fields | touched by |
 /// |---|---|
-/// | `refs`, `wake`, `token`, `cancel`, `finished`, `panicked`, `claims`, `exit` | anyone, atomics |
+/// | `refs`, `wake`, `token`, `cancel`, `started` | anyone, atomics |
+/// | `finished`, `panicked`, `claims`, `exit` | anyone, atomics |
 /// | `next` | whoever has the fiber in a queue |
 /// | `home`, `id` | written before the fiber can be parked; then read by anyone |
 /// | the rest | the home worker only |
@@ -64,6 +66,7 @@ pub(crate) struct Header {
     wake: WakeWord,
     token: AtomicBool,
     cancel: AtomicBool,
+    started: AtomicBool,
     finished: AtomicBool,
     panicked: AtomicBool,
     /// Who owes the result its drop, see `join`.
@@ -96,6 +99,7 @@ impl Header {
             wake: WakeWord::new(),
             token: AtomicBool::new(false),
             cancel: AtomicBool::new(false),
+            started: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             claims: AtomicU8::new(0),
@@ -155,6 +159,7 @@ impl Header {
     /// Fixes the home worker, at the first run (I-11).
     pub(crate) fn set_home(&self, home: NonNull<dyn Inbox>) {
         self.home.set(Some(home));
+        self.started.store(true, Ordering::Release);
     }
 
     pub(super) fn queue_at_home(&self) {
@@ -162,7 +167,7 @@ impl Header {
         // SAFETY: the fiber is suspended and nobody else may queue it, so its runtime, which
         // waits for all of its fibers, is alive, and the inbox keeps itself alive from here (I-11).
         let inbox = unsafe { home.as_ref() };
-        let mut fiber = Some(self.runtime_reference());
+        let mut fiber = Some(self.runnable());
         Context::with(|context| {
             if let Some(context) = context.filter(|context| context.is_home(home))
                 && let Some(fiber) = fiber.take()
@@ -175,21 +180,27 @@ impl Header {
         }
     }
 
-    /// The runtime's own reference, which a suspended fiber leaves behind and which travels with
-    /// it through the queues: taken by whoever queues the fiber, and by nobody else.
-    pub(crate) fn runtime_reference(&self) -> Fiber {
-        Fiber::from_raw(self.this.get().expect("set when the block was made"))
+    /// The right to run it, which a suspended fiber leaves behind: taken by whoever queues the
+    /// fiber, and by nobody else.
+    pub(crate) fn runnable(&self) -> Runnable {
+        Runnable::from_raw(self.this.get().expect("set when the block was made"))
     }
 
     /// A new handle.
     pub(crate) fn handle(&self) -> Fiber {
-        let borrowed = ManuallyDrop::new(self.runtime_reference());
+        let this = self.this.get().expect("set when the block was made");
+        let borrowed = ManuallyDrop::new(Fiber::from_raw(this));
         Fiber::clone(&borrowed)
     }
 
     /// Runs the body, on the fiber's stack.
     pub(crate) fn run(&self, this: NonNull<Self>, unwind: &dyn Unwind) {
         (self.vtable.run)(this, unwind);
+    }
+
+    /// Ends it unstarted, as [`Fiber::fail`].
+    pub(crate) fn fail(&self, this: NonNull<Self>, reason: ExitReason) {
+        (self.vtable.fail)(this, reason);
     }
 
     /// Drops the result that nobody waits for.
@@ -263,7 +274,7 @@ impl Header {
     }
 
     pub(crate) fn is_started(&self) -> bool {
-        self.home.get().is_some()
+        self.started.load(Ordering::Acquire)
     }
 
     pub(super) fn note_panic(&self) {
@@ -331,6 +342,11 @@ impl Fiber {
         self.header().panicked.load(Ordering::Acquire) && !self.header().is_joined()
     }
 
+    /// Whether its handle was dropped, so that nobody will ever be told how it has ended.
+    pub fn is_detached(&self) -> bool {
+        self.header().is_detached()
+    }
+
     /// The operation that waits until it has ended, in whatever way.
     pub fn exit_operation(&self) -> LatchOperation<'_> {
         self.header().exit.wait_operation("join")
@@ -356,7 +372,7 @@ impl Fiber {
         self.header().cancel();
     }
 
-    /// Ends a fiber that could not be started. The scheduler calls it.
+    /// Ends a fiber that was not started: drops its closure, which is the user's code.
     pub(crate) fn fail(&self, reason: ExitReason) {
         (self.header().vtable.fail)(self.0, reason);
     }

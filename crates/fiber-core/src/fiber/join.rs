@@ -112,6 +112,11 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 impl Header {
+    /// Whether the handle was dropped unused.
+    pub(super) fn is_detached(&self) -> bool {
+        self.claims.load(Ordering::Relaxed) & DETACHED != 0
+    }
+
     /// Whether a handle has taken the result.
     pub(super) fn is_joined(&self) -> bool {
         self.claims.load(Ordering::Relaxed) & JOINED != 0

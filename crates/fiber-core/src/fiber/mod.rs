@@ -15,7 +15,11 @@ mod block;
 mod exit;
 mod header;
 mod join;
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
 mod queue;
+mod runnable;
 mod wake;
 
 pub use self::{
@@ -24,6 +28,7 @@ pub use self::{
     header::{Attributes, Fiber},
     join::JoinHandle,
     queue::{FiberQueue, RemoteQueue},
+    runnable::Runnable,
     wake::Inbox,
 };
 pub(crate) use self::{

@@ -5,17 +5,18 @@ use core::{
     ptr::{self, NonNull},
 };
 
-use super::header::{Fiber, Header};
+use super::{header::Header, runnable::Runnable};
 use crate::primitive::{AtomicPtr, Ordering};
 
-/// A first-in, first-out queue. A fiber is in one queue at the most; each entry holds a reference.
+/// A first-in, first-out queue. A fiber is in one queue at the most, as its one [`Runnable`] is.
 pub struct FiberQueue {
     head: *mut Header,
     tail: *mut Header,
     len: usize,
 }
 
-// SAFETY: it owns handles, which may be sent, and reaches the links only through `&mut` (I-12).
+// SAFETY: it owns rights to run, which may be sent, and reaches the links only through `&mut`
+// (I-12).
 unsafe impl Send for FiberQueue {}
 
 impl FiberQueue {
@@ -38,9 +39,9 @@ impl FiberQueue {
         self.len == 0
     }
 
-    /// Appends a fiber that is in no queue.
+    /// Appends a fiber.
     #[inline]
-    pub fn push(&mut self, fiber: Fiber) {
+    pub fn push(&mut self, fiber: Runnable) {
         let header = fiber.into_raw();
         set_next(header, ptr::null_mut());
         match NonNull::new(self.tail) {
@@ -53,18 +54,18 @@ impl FiberQueue {
 
     /// Takes the one that waits longest.
     #[inline]
-    pub fn pop(&mut self) -> Option<Fiber> {
+    pub fn pop(&mut self) -> Option<Runnable> {
         let head = NonNull::new(self.head)?;
         self.head = next(head);
         if self.head.is_null() {
             self.tail = ptr::null_mut();
         }
         self.len -= 1;
-        Some(Fiber::from_raw(head))
+        Some(Runnable::from_raw(head))
     }
 
     /// Takes the one at `index`, counted from the oldest: a simulator's choice.
-    pub fn remove(&mut self, index: usize) -> Option<Fiber> {
+    pub fn remove(&mut self, index: usize) -> Option<Runnable> {
         if index == 0 {
             return self.pop();
         }
@@ -78,7 +79,7 @@ impl FiberQueue {
             self.tail = before.as_ptr();
         }
         self.len -= 1;
-        Some(Fiber::from_raw(taken))
+        Some(Runnable::from_raw(taken))
     }
 
     /// Appends all of `other`, in order.
@@ -154,8 +155,8 @@ impl RemoteQueue {
         }
     }
 
-    /// Appends a fiber that is in no queue; true if the queue was empty before.
-    pub fn push(&self, fiber: Fiber) -> bool {
+    /// Appends a fiber; true if the queue was empty before.
+    pub fn push(&self, fiber: Runnable) -> bool {
         let header = fiber.into_raw();
         let mut newest = self.newest.load(Ordering::Relaxed);
         loop {
@@ -194,7 +195,7 @@ impl RemoteQueue {
         }
         while let Some(header) = NonNull::new(oldest) {
             oldest = next(header);
-            queue.push(Fiber::from_raw(header));
+            queue.push(Runnable::from_raw(header));
         }
         queue
     }

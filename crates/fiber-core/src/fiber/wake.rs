@@ -13,7 +13,7 @@
 
 use crate::primitive::{AtomicU32, Ordering};
 
-use super::header::{Fiber, Header};
+use super::{header::Header, runnable::Runnable};
 
 const AWAKE: u32 = 0;
 const NOTIFIED: u32 = 1;
@@ -27,7 +27,7 @@ const PARKED: u32 = 2;
 pub unsafe trait Inbox: Send + Sync {
     /// Makes a parked fiber of this worker ready. Wait-free but for waking the worker if it
     /// sleeps. *Thread*: any.
-    fn push(&self, fiber: Fiber);
+    fn push(&self, fiber: Runnable);
 }
 
 /// The word that says whether a fiber is parked.

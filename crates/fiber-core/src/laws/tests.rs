@@ -6,6 +6,7 @@ mod fault;
 mod host;
 mod network;
 mod port;
+mod unpark;
 
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::panic::AssertUnwindSafe;

@@ -93,7 +93,7 @@ pub(super) fn drain_ends_everything_in_flight(bench: &Bench<'_>) {
             rig.recv(one.server, 64, Extent::Some),
             rig.recv(one.client, 64, Extent::All),
             rig.accept(one.listener),
-            rig.send(two.client, &pattern(0, 32 << 20), Extent::All),
+            rig.send(two.client, &pattern(0, 8 << 20), Extent::All),
         ];
         if rig.env.caps().has(RequestKind::Ready) {
             tokens.extend((0..100).map(|_| rig.ready(two.client, Interest::Readable)));

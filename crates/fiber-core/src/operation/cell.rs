@@ -1,10 +1,9 @@
 //! The one word on which a performer and its partners agree.
 
 use alloc::sync::Arc;
-use core::{
-    fmt,
-    ptr::{self, NonNull},
-};
+#[cfg(not(loom))]
+use core::ptr;
+use core::{fmt, ptr::NonNull};
 
 use crate::{
     env::Unpark,
@@ -23,6 +22,9 @@ const SETTLED: u32 = 3;
 pub struct WaitCell {
     state: AtomicU32,
     waiter: Waiter,
+    /// Stands for the address in models, which are to run alike wherever their stacks lie.
+    #[cfg(loom)]
+    rank: usize,
 }
 
 /// Who is to be woken: a fiber by its block, a plain thread through its host.
@@ -83,7 +85,19 @@ impl WaitCell {
         Self {
             state: AtomicU32::new(WAITING),
             waiter,
+            #[cfg(loom)]
+            rank: next_rank(),
         }
+    }
+
+    #[cfg(not(loom))]
+    fn is_above(&self, other: &Self) -> bool {
+        ptr::from_ref(self) > ptr::from_ref(other)
+    }
+
+    #[cfg(loom)]
+    fn is_above(&self, other: &Self) -> bool {
+        self.rank > other.rank
     }
 
     pub(crate) fn state(&self) -> CellState {
@@ -142,7 +156,7 @@ impl WaitCell {
             loop {
                 match peer.try_claim() {
                     Ok(theirs) => return Both::Claimed { ours, theirs },
-                    Err(CLAIMED) if ptr::from_ref(own) > ptr::from_ref(peer) => break,
+                    Err(CLAIMED) if own.is_above(peer) => break,
                     Err(CLAIMED) => spin::relax(&mut spins),
                     Err(_) => return Both::PeerGone,
                 }
@@ -164,6 +178,12 @@ impl WaitCell {
             .compare_exchange(WAITING, WITHDRAWN, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
+}
+
+#[cfg(loom)]
+fn next_rank() -> usize {
+    static RANK: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
+    RANK.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What [`WaitCell::claim_both`] got.

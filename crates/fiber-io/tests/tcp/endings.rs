@@ -9,7 +9,7 @@ use fiber_sched::{Runtime, spawn};
 use host_linux::{Config, Io, Linux};
 use host_sim::Sim;
 
-use crate::support::{everywhere, listener, on_linux, pair};
+use crate::support::{everywhere, listener, on_linux, pair, run};
 
 fn left_over(env: SharedEnv) -> (TcpListener, TcpStream, TcpStream) {
     let main = || {
@@ -100,10 +100,31 @@ fn fibers_that_are_blocked_when_main_ends_are_unwound() {
 }
 
 #[test]
+fn what_was_dropped_makes_room_for_what_is_opened_next() {
+    for seed in 0..8 {
+        let mut sim = Sim::new(seed).descriptors_max(3);
+        let node = sim.node("node", |env| {
+            run(env, 1, || {
+                let listener = listener();
+                let address = listener.local_addr().unwrap();
+                for _ in 0..20 {
+                    let client = TcpStream::connect(address).unwrap();
+                    let (server, _) = listener.accept().unwrap();
+                    let error = TcpStream::connect(address).unwrap_err();
+                    assert_eq!(error.kind(), IoErrorKind::TooManyDescriptors);
+                    drop((client, server));
+                }
+            });
+        });
+        sim.until(node).run().expect_finished();
+    }
+}
+
+#[test]
 fn two_thousand_connections_in_a_row_leave_nothing_behind() {
     let linux = Linux::new(Config::default().io(Io::Poll)).unwrap();
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    crate::support::run(linux, 1, move || {
+    run(linux, 1, move || {
         let listener = listener();
         let address = listener.local_addr().unwrap();
         let before = open();

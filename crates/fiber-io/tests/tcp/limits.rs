@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 
 use fiber_core::Context;
 use fiber_io::{IoErrorKind, TcpStream};
-use fiber_sched::{ExitReason, sleep, spawn, timeout};
+use fiber_sched::{ExitReason, sleep, spawn, spawn_local, timeout};
 
 use crate::support::{everywhere, listener, pair, simulated};
 
@@ -26,6 +26,7 @@ fn limits_are_read_as_they_were_set() {
         stream.set_read_timeout(None).unwrap();
         assert_eq!(stream.read_timeout().unwrap(), None);
         assert_eq!(clone.read_timeout().unwrap(), Some(SHORT));
+        assert_eq!(clone.write_timeout().unwrap(), Some(LONG));
     });
 }
 
@@ -168,6 +169,28 @@ fn a_cancelled_reader_unwinds_and_the_stream_still_works() {
         let mut byte = [0];
         (&server).read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"x");
+    });
+}
+
+#[test]
+fn a_cancel_that_nobody_here_asked_for_disturbs_nobody() {
+    everywhere(|| {
+        let (mut client, mut server) = pair();
+        let id = server.id();
+        let reader = spawn_local(move || {
+            let mut byte = [0];
+            server.read_exact(&mut byte).map(|()| byte)
+        });
+        sleep(Duration::from_millis(1));
+        // What a worker does that hears late of the closing of a descriptor with the same number.
+        Context::with(|context| {
+            let context = context.unwrap();
+            let raw = context.env().id_space().enter(id, None).unwrap().raw();
+            context.cancel_requests_on(raw);
+        });
+        sleep(Duration::from_millis(1));
+        client.write_all(b"x").unwrap();
+        assert_eq!(reader.join().unwrap().unwrap(), *b"x");
     });
 }
 

@@ -34,6 +34,15 @@ pub fn rendezvous<T>() -> (Sender<T>, Receiver<T>) {
 
 /// A channel whose buffer holds `capacity` values: a send waits only while it is full.
 ///
+/// ```
+/// let (sender, receiver) = fiber_sync::channel::bounded(2);
+/// sender.send("one").unwrap();
+/// sender.send("two").unwrap();
+/// assert!(sender.try_send("three").is_err());
+/// drop(sender);
+/// assert_eq!(receiver.iter().collect::<Vec<_>>(), ["one", "two"]);
+/// ```
+///
 /// # Panics
 /// When `capacity` is 0, which is a [`rendezvous`], and when there is not enough memory for the
 /// buffer, which is allocated here.

@@ -32,6 +32,15 @@ use crate::{
 ///
 /// Shaped as std's `Mutex`, but waiting for it parks a fiber and not its worker, so it may be held
 /// across anything that blocks. Locking it again while holding it waits for ever.
+///
+/// ```
+/// use fiber_sync::Mutex;
+///
+/// static TOTAL: Mutex<u32> = Mutex::new(40);
+///
+/// *TOTAL.lock().unwrap() += 2;
+/// assert_eq!(*TOTAL.lock().unwrap(), 42);
+/// ```
 pub struct Mutex<T: ?Sized> {
     raw: RawLock,
     poison: Poison,

@@ -1,5 +1,11 @@
 //! The primitives on plain threads of the operating system, without any runtime.
 #![cfg(not(loom))]
+#![expect(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    clippy::unwrap_used,
+    reason = "tests run on std, and may panic"
+)]
 
 mod channel;
 mod condvar;

@@ -19,7 +19,7 @@ fn increments_by_many_threads_are_all_counted() {
                 for _ in 0..2_000 {
                     let mut total = total.lock().unwrap();
                     let seen = *total;
-                    if seen % 64 == 0 {
+                    if seen.is_multiple_of(64) {
                         thread::yield_now();
                     }
                     *total = seen + 1;

@@ -10,8 +10,8 @@ use core::{
 
 use fiber_core::{
     env::{
-        EnvError, HostFault, Instant, Port, PortConfig, Staged, StagedRequest, TryNow, TurnInfo,
-        Undrained, Unpark, Wait,
+        EnvError, HostFault, Instant, Port, Staged, StagedRequest, TryNow, TurnInfo, Undrained,
+        Unpark, Wait,
     },
     request::{Completion, Outcome, Request, Token},
 };
@@ -56,7 +56,7 @@ struct Inner {
 }
 
 impl RingPort {
-    pub(crate) fn open(setup: &RingSetup, _config: &PortConfig) -> Result<Self, EnvError> {
+    pub(crate) fn open(setup: &RingSetup) -> Result<Self, EnvError> {
         let ring = setup
             .build()
             .map_err(|error| Refusal::of_setup(&error).error())?;

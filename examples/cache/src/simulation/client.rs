@@ -45,7 +45,10 @@ impl Client {
     pub(super) fn live(mut self) {
         for _ in 0..BATCHES {
             let _ = self.try_batch();
-            fiber::sleep(Duration::from_micros(self.dice.below(60_000)));
+            // Now and then at once, while the server may still be busy with what it has answered.
+            if self.dice.below(2) == 0 {
+                fiber::sleep(Duration::from_micros(self.dice.below(100_000)));
+            }
         }
         while !self.world.is_whole() {
             fiber::sleep(Duration::from_millis(100));

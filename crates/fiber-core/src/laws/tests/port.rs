@@ -3,16 +3,13 @@
 extern crate std;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{
-    mem, slice,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use core::{mem, slice, time::Duration};
 use std::sync::{Mutex, MutexGuard};
 
 use super::{
     fault::Fault,
     network::{Attempt, Network},
+    unpark::MemoryUnpark,
 };
 use crate::{
     IoErrorKind,
@@ -77,12 +74,7 @@ impl MemoryPort {
     ) -> Self {
         let sleeper = inner.unparker();
         shared.lock().unwrap().sleepers.push(Arc::clone(&sleeper));
-        let unpark = Arc::new(MemoryUnpark {
-            set: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
-            sleeper,
-            fault,
-        });
+        let unpark = Arc::new(MemoryUnpark::new(sleeper, fault));
         Self {
             clock,
             inner,
@@ -234,7 +226,7 @@ impl MemoryPort {
             let shared = self.shared();
             let others = shared.sleepers.iter();
             others
-                .filter(|sleeper| !Arc::ptr_eq(sleeper, &self.unpark.sleeper))
+                .filter(|sleeper| !Arc::ptr_eq(sleeper, self.unpark.sleeper()))
                 .for_each(|sleeper| sleeper.unpark());
         }
     }
@@ -473,7 +465,7 @@ impl MemoryPort {
         } else {
             until
         };
-        while self.done.is_empty() && !self.unpark.set.swap(false, Ordering::AcqRel) {
+        while self.done.is_empty() && !self.unpark.take() {
             if self.clock.now() >= until {
                 return Ok(());
             }
@@ -571,28 +563,7 @@ unsafe impl Port for MemoryPort {
 
 impl Drop for MemoryPort {
     fn drop(&mut self) {
-        self.unpark.gone.store(true, Ordering::Release);
-    }
-}
-
-struct MemoryUnpark {
-    set: AtomicBool,
-    gone: AtomicBool,
-    sleeper: Arc<dyn Unpark>,
-    fault: Fault,
-}
-
-impl Unpark for MemoryUnpark {
-    fn unpark(&self) {
-        let gone = self.gone.load(Ordering::Acquire);
-        assert!(
-            !gone || self.fault != Fault::UnparkerPanicsLater,
-            "the port is gone"
-        );
-        if self.fault != Fault::UnparkIsLost {
-            self.set.store(true, Ordering::Release);
-            self.sleeper.unpark();
-        }
+        self.unpark.outlive();
     }
 }
 

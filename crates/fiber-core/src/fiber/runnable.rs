@@ -1,0 +1,57 @@
+//! The right to run a fiber.
+
+use core::{fmt, mem::ManuallyDrop, ptr::NonNull};
+
+use super::{
+    exit::ExitReason,
+    header::{Fiber, Header},
+};
+
+/// The right to run one fiber: there is one a fiber at the most, and it cannot be copied. So a
+/// fiber is in one queue at a time, and is resumed by one worker at a time (I-11).
+///
+/// It is made with the fiber, travels through the queues, and is hidden in the fiber's block while
+/// the fiber is parked. It is the runtime's reference to the block.
+pub struct Runnable(ManuallyDrop<Fiber>);
+
+impl Runnable {
+    /// Takes over the reference that `header` was counted for.
+    pub(crate) const fn from_raw(header: NonNull<Header>) -> Self {
+        Self(ManuallyDrop::new(Fiber::from_raw(header)))
+    }
+
+    /// Gives the right away as a pointer.
+    pub(crate) fn into_raw(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0.as_raw()
+    }
+
+    /// The fiber has ended: what is left of the right is a handle.
+    pub(crate) fn into_fiber(self) -> Fiber {
+        Fiber::from_raw(self.into_raw())
+    }
+
+    /// The fiber.
+    pub fn fiber(&self) -> &Fiber {
+        &self.0
+    }
+}
+
+impl Drop for Runnable {
+    /// A fiber that has not started ends as a cancelled one. One that has started is never resumed
+    /// again: its frames, its block and what they borrow are leaked (I-3).
+    fn drop(&mut self) {
+        if self.0.is_started() {
+            return;
+        }
+        // A reference of its own: the closure's drop below is the user's code and may panic.
+        let fiber = Fiber::from_raw(self.0.as_raw());
+        fiber.fail(ExitReason::Cancelled);
+        fiber.header().finish();
+    }
+}
+
+impl fmt::Debug for Runnable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Runnable").field(self.fiber()).finish()
+    }
+}

@@ -1,0 +1,297 @@
+//! Ends of runs, with several workers, outsiders and broken hosts.
+
+use alloc::sync::Arc;
+use core::{sync::atomic::Ordering, time::Duration};
+use std::{sync::Mutex, thread};
+
+use fiber_core::script::{Script, ScriptEnv, SeededChooser};
+use fiber_sched::{
+    Drain, Fiber, JoinHandle, RunError, Runtime, checkpoint, current, mask, park, park_timeout,
+    sleep, spawn, spawn_local, timeout, yield_now,
+};
+
+use crate::{
+    faulty::Faulty,
+    support::{Ledger, MILLI, OnDrop, run},
+};
+
+#[test]
+fn a_runtime_runs_inside_of_a_fiber_of_another() {
+    run(|| {
+        let outer = current().unwrap();
+        let inner_env = ScriptEnv::with(Script::new().outsiders());
+        let sum: u32 = Runtime::builder(inner_env)
+            .workers(2)
+            .run(|| {
+                outer.unpark();
+                let inner = current().unwrap();
+                let waker = spawn(move || inner.unpark());
+                park();
+                waker.join().unwrap();
+                (0..10)
+                    .map(|index| spawn(move || index).join().unwrap())
+                    .sum()
+            })
+            .unwrap();
+        assert_eq!(sum, 45);
+        park();
+        sleep(MILLI);
+    });
+}
+
+#[test]
+fn handles_outlive_their_runtime() {
+    let fibers: Vec<Fiber> = run(|| {
+        let ended = spawn(|| ());
+        let fibers = vec![current().unwrap(), ended.fiber().clone()];
+        ended.join().unwrap();
+        fibers
+    });
+    for fiber in fibers {
+        fiber.unpark();
+        fiber.cancel();
+        assert!(fiber.is_finished() && fiber.is_started() && fiber.id().is_some());
+    }
+}
+
+#[test]
+fn plain_threads_may_wake_and_cancel_while_the_runtime_ends() {
+    for round in 0..50 {
+        let env = ScriptEnv::with(Script::new().outsiders());
+        let (sender, receiver) = std::sync::mpsc::channel::<Fiber>();
+        let outsider = thread::spawn(move || {
+            for fiber in receiver {
+                fiber.unpark();
+                let _ = (fiber.is_started(), fiber.id(), fiber.is_finished());
+                fiber.unpark();
+                fiber.cancel();
+            }
+        });
+        Runtime::builder(env)
+            .workers(1 + round % 3)
+            .drain(if round % 2 == 0 {
+                Drain::Wait
+            } else {
+                Drain::CancelRest
+            })
+            .run(move || {
+                for _ in 0..20 {
+                    let fiber = spawn(|| {
+                        loop {
+                            park();
+                            checkpoint();
+                        }
+                    });
+                    sender.send(fiber.fiber().clone()).unwrap();
+                }
+            })
+            .unwrap();
+        outsider.join().unwrap();
+    }
+}
+
+#[test]
+fn several_workers_always_find_out_that_all_are_asleep() {
+    for round in 0..300 {
+        let result = Runtime::builder(ScriptEnv::new())
+            .workers(2 + round % 2)
+            .closed_world()
+            .run(|| {
+                let fibers: Vec<JoinHandle<()>> = (0..4)
+                    .map(|_| {
+                        spawn(|| {
+                            yield_now();
+                            park();
+                        })
+                    })
+                    .collect();
+                for fiber in &fibers {
+                    fiber.fiber().unpark();
+                }
+                for fiber in fibers {
+                    fiber.join().unwrap();
+                }
+                park();
+            });
+        let Err(RunError::AllAsleep(report)) = result else {
+            panic!("round {round}: {result:?}")
+        };
+        assert_eq!(report.fibers.len(), 1, "round {round}: {report}");
+    }
+}
+
+#[test]
+fn fibers_that_cannot_be_cancelled_are_abandoned_in_a_closed_world() {
+    for workers in 1..4 {
+        let ledger = Ledger::default();
+        let books = ledger.clone();
+        let result = Runtime::builder(ScriptEnv::new())
+            .workers(workers)
+            .closed_world()
+            .run(move || {
+                let entry = books.entry();
+                drop(spawn(move || {
+                    let _entry = entry;
+                    mask(|| {
+                        loop {
+                            park();
+                        }
+                    });
+                }));
+                sleep(MILLI);
+            });
+        assert!(result.is_ok(), "{result:?}");
+        let dropped = ledger.0.1.load(Ordering::SeqCst);
+        assert!(dropped <= 1, "leaked, or ended before it was masked");
+    }
+}
+
+#[test]
+fn a_worker_without_a_port_ends_the_run_with_its_error() {
+    for no_port in 0..3 {
+        for masked in [false, true] {
+            let mut env = Faulty::new();
+            env.no_port = Some(no_port);
+            let result = Runtime::builder(Arc::new(env))
+                .workers(3)
+                .closed_world()
+                .run(move || {
+                    if masked {
+                        mask(|| {
+                            loop {
+                                park();
+                            }
+                        });
+                    }
+                    park();
+                });
+            assert!(matches!(result, Err(RunError::Env(_))), "{result:?}");
+        }
+    }
+}
+
+#[test]
+fn a_broken_port_ends_the_run_with_its_error_and_drops_what_has_not_started() {
+    for workers in 1..4 {
+        let env = Faulty::new();
+        let broken = Arc::clone(&env.broken);
+        let ledger = Ledger::default();
+        let books = ledger.clone();
+        let result = Runtime::builder(Arc::new(env))
+            .workers(workers)
+            .run(move || {
+                for _ in 0..200 {
+                    let entry = books.entry();
+                    drop(spawn(move || drop(entry)));
+                    let entry = books.entry();
+                    drop(spawn_local(move || drop(entry)));
+                }
+                broken.store(true, Ordering::SeqCst);
+                park();
+            });
+        assert!(matches!(result, Err(RunError::Host(_))), "{result:?}");
+        ledger.assert_balanced(400);
+    }
+}
+
+#[test]
+fn destructors_may_spawn_while_the_runtime_drains() {
+    let ledger = Ledger::default();
+    let books = ledger.clone();
+    run(move || {
+        for _ in 0..10 {
+            let books = books.clone();
+            drop(spawn(move || {
+                let _last_words = OnDrop(|| {
+                    let (one, other) = (books.entry(), books.entry());
+                    drop(spawn(move || drop(one)));
+                    let _ = spawn_local(move || drop(other)).join();
+                });
+                sleep(Duration::MAX);
+            }));
+        }
+        sleep(MILLI);
+    });
+    ledger.assert_balanced(20);
+}
+
+/// A tree of fibers that sleep, join, time out, cancel each other and panic, by their numbers.
+fn tree(number: u64, depth: u32, ledger: &Ledger, seen: &Arc<Mutex<Vec<Fiber>>>) {
+    let _entry = ledger.entry();
+    seen.lock().unwrap().extend(current());
+    let children: Vec<_> = (0..depth)
+        .map(|child| {
+            let (ledger, seen) = (ledger.clone(), Arc::clone(seen));
+            let number = number * 31 + u64::from(child) + 1;
+            spawn(move || tree(number, depth - 1, &ledger, &seen))
+        })
+        .collect();
+    let _last_words = OnDrop(|| {
+        if number.is_multiple_of(5) {
+            sleep(MILLI);
+        }
+    });
+    match number % 7 {
+        0 => drop(timeout(Duration::from_millis(number % 3), park)),
+        1 => sleep(Duration::from_millis(number % 4)),
+        2 => {
+            let seen = seen.lock().unwrap().clone();
+            if let Some(victim) = seen.iter().zip(0..11).find(|(_, at)| *at == number % 11) {
+                victim.0.cancel();
+            }
+        }
+        3 if number % 2 == 1 => panic!("as planned"),
+        4 => mask(|| park_timeout(MILLI)),
+        5 => return drop(children),
+        _ => yield_now(),
+    }
+    for child in children {
+        if timeout(MILLI * 3, || child.join().is_ok()).is_err() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn trees_of_fibers_end_whatever_they_do_to_each_other() {
+    for seed in 0..60 {
+        let script = Script::new().chooser(SeededChooser::new(seed));
+        let ledger = Ledger::default();
+        let books = ledger.clone();
+        let result = Runtime::builder(ScriptEnv::with(script))
+            .workers(1 + (seed % 3) as u16)
+            .drain(if seed % 2 == 0 {
+                Drain::Wait
+            } else {
+                Drain::CancelRest
+            })
+            .closed_world()
+            .run(move || tree(seed, 4, &books, &Arc::default()));
+        assert!(
+            matches!(
+                result,
+                Ok(()) | Err(RunError::Panicked(_) | RunError::Cancelled)
+            ),
+            "seed {seed}: {result:?}"
+        );
+        let made = ledger.0.0.load(Ordering::SeqCst);
+        ledger.assert_balanced(made);
+    }
+}
+
+#[test]
+fn a_fiber_is_asked_about_itself_while_it_starts_elsewhere() {
+    let env = ScriptEnv::new();
+    Runtime::builder(env)
+        .workers(2)
+        .run(|| {
+            for _ in 0..200 {
+                let fiber = spawn(|| ());
+                while !fiber.fiber().is_started() && !fiber.is_finished() {
+                    yield_now();
+                }
+                fiber.join().unwrap();
+            }
+        })
+        .unwrap();
+}

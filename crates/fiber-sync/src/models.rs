@@ -1,0 +1,201 @@
+//! Loom models of the primitives themselves, on threads that really park.
+
+extern crate std;
+
+use alloc::sync::Arc;
+use core::{
+    ptr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use fiber_core::env::{Instant, ThreadHooks, Unpark};
+use loom::{cell::UnsafeCell, thread};
+
+use crate::{
+    Condvar, Mutex, Semaphore,
+    channel::{self, Receiver, RecvError, SendError, Sender},
+};
+
+/// The shortest time there is: over when the clock is looked at again.
+const MOMENT: Duration = Duration::from_nanos(1);
+
+static HOOKS: ThreadHooks = ThreadHooks {
+    slot: ptr::null,
+    set_slot: |_| {},
+    park: |_| thread::park(),
+    unparker: || Arc::new(Thread(thread::current())),
+    relax: thread::yield_now,
+    now,
+    is_unwinding: std::thread::panicking,
+};
+
+fn now() -> Instant {
+    static NANOS: AtomicU64 = AtomicU64::new(0);
+    Instant::from_nanos(NANOS.fetch_add(1, Ordering::Relaxed))
+}
+
+struct Thread(thread::Thread);
+
+impl Unpark for Thread {
+    fn unpark(&self) {
+        self.0.unpark();
+    }
+}
+
+fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    HOOKS.install();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(body);
+}
+
+/// A number that two threads must not reach at once: loom says so if they do.
+struct Number(UnsafeCell<u32>);
+
+// SAFETY: what is modelled is that the mutex around it keeps others out (I-12).
+unsafe impl Send for Number {}
+
+impl Number {
+    fn add(&self, n: u32) -> u32 {
+        self.0.with_mut(|number| {
+            // SAFETY: under the mutex, as loom checks (I-12).
+            let number = unsafe { &mut *number };
+            *number += n;
+            *number
+        })
+    }
+}
+
+fn number() -> Arc<Mutex<Number>> {
+    Arc::new(Mutex::new(Number(UnsafeCell::new(0))))
+}
+
+#[test]
+fn loom_a_mutex_keeps_others_out() {
+    model(3, || {
+        let mutex = number();
+        let other = Arc::clone(&mutex);
+        let thread = thread::spawn(move || {
+            other.lock().unwrap().add(1);
+        });
+        mutex.lock().unwrap().add(1);
+        thread.join().unwrap();
+        assert_eq!(mutex.try_lock().unwrap().add(0), 2);
+    });
+}
+
+#[test]
+fn loom_a_mutex_passes_through_three_hands() {
+    model(1, || {
+        let mutex = number();
+        let work = || {
+            let mutex = Arc::clone(&mutex);
+            move || {
+                mutex.lock().unwrap().add(1);
+            }
+        };
+        let threads = [thread::spawn(work()), thread::spawn(work())];
+        mutex.lock().unwrap().add(1);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(mutex.try_lock().unwrap().add(0), 3);
+    });
+}
+
+#[test]
+fn loom_a_lock_that_is_given_up_is_not_lost() {
+    model(3, || {
+        let mutex = number();
+        let other = Arc::clone(&mutex);
+        let thread = thread::spawn(move || match other.lock_timeout(MOMENT) {
+            Ok(guard) => guard.add(1),
+            Err(_) => 0,
+        });
+        mutex.lock().unwrap().add(1);
+        let _ = thread.join().unwrap();
+        assert!(
+            mutex.try_lock().is_ok(),
+            "nobody holds it, and it is locked"
+        );
+    });
+}
+
+#[test]
+fn loom_a_change_under_the_mutex_is_not_missed() {
+    model(2, || {
+        let shared = Arc::new((number(), Condvar::new()));
+        let other = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            other.0.lock().unwrap().add(1);
+            other.1.notify_one();
+        });
+        let guard = shared.0.lock().unwrap();
+        let guard = shared.1.wait_while(guard, |number| number.add(0) == 0);
+        drop(guard);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_permits_reach_those_who_wait() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let other = Arc::clone(&semaphore);
+        let thread = thread::spawn(move || drop(other.acquire()));
+        drop(semaphore.acquire());
+        thread.join().unwrap();
+        assert_eq!(semaphore.available_permits(), 1);
+    });
+}
+
+#[test]
+fn loom_permits_of_one_who_gives_up_are_not_lost() {
+    model(3, || {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let other = Arc::clone(&semaphore);
+        let thread = thread::spawn(move || other.acquire_timeout(MOMENT).is_ok());
+        semaphore.add_permits(1);
+        let _ = thread.join().unwrap();
+        assert!(semaphore.try_acquire().is_some());
+    });
+}
+
+/// One value goes over, and then the end does.
+fn a_value_and_the_end((sender, receiver): (Sender<u32>, Receiver<u32>)) {
+    let thread = thread::spawn(move || sender.send(5).expect("there is a receiver"));
+    assert_eq!(receiver.recv(), Ok(5));
+    assert_eq!(receiver.recv(), Err(RecvError));
+    thread.join().expect("it has sent");
+}
+
+#[test]
+fn loom_a_rendezvous_hands_a_value_over() {
+    model(3, || a_value_and_the_end(channel::rendezvous()));
+}
+
+#[test]
+fn loom_a_buffer_passes_a_value_on() {
+    model(3, || a_value_and_the_end(channel::bounded(1)));
+}
+
+#[test]
+fn loom_a_value_is_with_one_side() {
+    model(3, || {
+        let (sender, receiver) = channel::rendezvous();
+        let thread = thread::spawn(move || sender.send_timeout(Arc::new(5), MOMENT).is_ok());
+        let received = receiver.recv_timeout(MOMENT).is_ok();
+        assert_eq!(thread.join().unwrap(), received);
+    });
+}
+
+#[test]
+fn loom_a_sender_learns_of_the_end() {
+    model(3, || {
+        let (sender, receiver) = channel::rendezvous();
+        let thread = thread::spawn(move || sender.send(5));
+        drop(receiver);
+        assert_eq!(thread.join().unwrap(), Err(SendError(5)));
+    });
+}
