@@ -1,12 +1,19 @@
 //! Runs steps one after the other: one line each, a log each, and a count at the end.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::progress;
 use crate::workspace::Workspace;
+
+/// No command of a step runs for longer.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How often a running command is looked at.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// One line of the table in `steps.rs`.
 #[derive(Clone, Copy, Debug)]
@@ -76,13 +83,16 @@ impl Log {
     pub(crate) fn run(&mut self, command: &mut Command) -> Result<(), String> {
         self.attach(command)?;
         let program = command.get_program().to_string_lossy().into_owned();
-        let status = command
-            .status()
+        let mut child = command
+            .spawn()
             .map_err(|error| format!("cannot run {program}: {error}"))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("{program}: {status}"))
+        match wait(&mut child).map_err(|error| format!("cannot wait for {program}: {error}"))? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("{program}: {status}")),
+            None => Err(format!(
+                "{program} was ended: it ran for {} s",
+                LIMIT.as_secs()
+            )),
         }
     }
 
@@ -90,6 +100,22 @@ impl Log {
     pub(crate) fn contents(&self) -> String {
         let bytes = fs::read(&self.path).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Waits for `child` to end; ends it when the limit is reached, so that nothing hangs for ever.
+fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if started.elapsed() > LIMIT {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(PAUSE);
     }
 }
 

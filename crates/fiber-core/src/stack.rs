@@ -17,6 +17,8 @@ use core::{
     ptr::{self, NonNull},
 };
 
+use corosensei::stack::valgrind::ValgrindStackRegistration;
+
 use crate::{env::StackMemory, fiber::Header, id::Id};
 
 const HEADER_BYTES: usize = 64;
@@ -36,7 +38,11 @@ const _: () = assert!(
 );
 
 /// A stack with its header written, as corosensei takes it.
-pub(crate) struct OwnedStack(StackMemory);
+pub(crate) struct OwnedStack {
+    memory: StackMemory,
+    /// Tells valgrind, under which alone it does anything, that this is a stack.
+    _registration: ValgrindStackRegistration,
+}
 
 impl OwnedStack {
     /// Prepares `memory` for `fiber`.
@@ -48,7 +54,12 @@ impl OwnedStack {
         // SAFETY: the memory is ours and 64-byte aligned (contract of `StackMemory::new`), and no
         // frame is live on it yet (I-3).
         unsafe { top_of(memory.base()).write(top) };
-        Self(memory)
+        let bytes = memory.base().addr().get() - memory.limit().addr().get();
+        let registration = ValgrindStackRegistration::new(memory.limit().as_ptr(), bytes);
+        Self {
+            memory,
+            _registration: registration,
+        }
     }
 
     /// The memory, with a header that names nobody.
@@ -58,8 +69,8 @@ impl OwnedStack {
             fiber: ptr::null(),
         };
         // SAFETY: as in `new`: ours, aligned, and the last frame on it has returned (I-3).
-        unsafe { top_of(self.0.base()).write(top) };
-        self.0
+        unsafe { top_of(self.memory.base()).write(top) };
+        self.memory
     }
 }
 
@@ -67,12 +78,12 @@ impl OwnedStack {
 // `Stacks` promises; both are 64-byte aligned and at least 16 KiB apart (I-3).
 unsafe impl corosensei::stack::Stack for OwnedStack {
     fn base(&self) -> NonZeroUsize {
-        let base = self.0.base().addr().get() - HEADER_BYTES;
+        let base = self.memory.base().addr().get() - HEADER_BYTES;
         NonZeroUsize::new(base).expect("a stack does not lie at address 0")
     }
 
     fn limit(&self) -> NonZeroUsize {
-        self.0.limit().addr()
+        self.memory.limit().addr()
     }
 }
 

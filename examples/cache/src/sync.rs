@@ -1,10 +1,10 @@
 //! The one lock of this crate, behind one name.
 //!
-//! A shard's lock is held for work on a map and for nothing else: whoever holds it never
-//! blocks, so any mutex will do. Swapping the host's mutex for the fibers' happens here.
+//! A shard's lock is held for work on a map and for nothing else, so it is never held for long. It
+//! is the fibers' own mutex because a simulator then decides who gets it first.
 
-pub(crate) use std::sync::Mutex;
-use std::sync::{MutexGuard, PoisonError};
+pub(crate) use fiber::sync::Mutex;
+use fiber::sync::{MutexGuard, PoisonError};
 
 /// Locks `mutex`, also after a holder panicked.
 ///
