@@ -1,11 +1,12 @@
 //! Runs steps one after the other: one line each, a log each, and a count at the end.
 
+use core::time::Duration;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::progress;
 use crate::workspace::Workspace;

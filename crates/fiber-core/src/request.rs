@@ -111,7 +111,8 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// Lends `slice`; the borrow must outlive the request, see [`Staged::push`](crate::env::Staged::push).
+    /// Lends `slice`; the borrow must outlive the request, see
+    /// [`Staged::push`](crate::env::Staged::push).
     pub const fn new(slice: &[u8]) -> Self {
         Self {
             start: NonNull::from_ref(slice).cast(),
@@ -144,7 +145,8 @@ pub struct LentMut {
 }
 
 impl LentMut {
-    /// Lends `slice`; the borrow must outlive the request, see [`Staged::push`](crate::env::Staged::push).
+    /// Lends `slice`; the borrow must outlive the request, see
+    /// [`Staged::push`](crate::env::Staged::push).
     pub const fn new(slice: &mut [u8]) -> Self {
         let bytes = slice.len();
         Self {

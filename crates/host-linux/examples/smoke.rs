@@ -10,21 +10,27 @@ use host_linux::{Config, Linux};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let env = Linux::new(Config::default())?;
-    Runtime::builder(env).workers(2).run(|| -> std::io::Result<()> {
-        let many: Vec<_> = (0..50).map(|index| spawn(move || work(index))).collect();
-        let total: usize = many.into_iter().filter_map(|fiber| fiber.join().ok()).sum();
-        assert_eq!(total, (0..50).sum());
-        let text = String::from("borrowed");
-        let lengths = scope(|s| (s.spawn(|| text.len()).join(), s.spawn(|| text.len()).join()));
-        assert!(matches!(lengths, (Ok(8), Ok(8))));
-        let cancelled = spawn(|| sleep(Duration::MAX));
-        yield_now();
-        cancelled.cancel();
-        assert!(cancelled.join().is_err());
-        assert!(timeout(Duration::from_millis(5), || sleep(Duration::MAX)).is_err());
-        assert!(spawn(|| std::panic::resume_unwind(Box::new("quietly"))).join().is_err());
-        echo()
-    })??;
+    Runtime::builder(env)
+        .workers(2)
+        .run(|| -> std::io::Result<()> {
+            let many: Vec<_> = (0..50).map(|index| spawn(move || work(index))).collect();
+            let total: usize = many.into_iter().filter_map(|fiber| fiber.join().ok()).sum();
+            assert_eq!(total, (0..50).sum());
+            let text = String::from("borrowed");
+            let lengths = scope(|s| (s.spawn(|| text.len()).join(), s.spawn(|| text.len()).join()));
+            assert!(matches!(lengths, (Ok(8), Ok(8))));
+            let cancelled = spawn(|| sleep(Duration::MAX));
+            yield_now();
+            cancelled.cancel();
+            assert!(cancelled.join().is_err());
+            assert!(timeout(Duration::from_millis(5), || sleep(Duration::MAX)).is_err());
+            assert!(
+                spawn(|| std::panic::resume_unwind(Box::new("quietly")))
+                    .join()
+                    .is_err()
+            );
+            echo()
+        })??;
     Ok(())
 }
 

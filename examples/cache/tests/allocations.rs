@@ -1,5 +1,8 @@
 //! A warm server allocates nothing: not in the runtime's frames, not in the session's.
 
+extern crate alloc;
+
+use alloc::sync::Arc;
 use core::{
     alloc::{GlobalAlloc, Layout},
     sync::atomic::{AtomicU64, Ordering},
@@ -7,7 +10,6 @@ use core::{
 use std::{
     alloc::System,
     io::{Read, Write},
-    sync::Arc,
 };
 
 use cache::{

@@ -18,6 +18,8 @@ fn serve(spoil: fn(&mut Vec<u8>)) -> SocketAddr {
             Server::new(1, 1, 100, Seconds::from_unix(0)),
         )
     });
+    // The store's locks are the fibers': a plain thread that waits for one waits through a host.
+    host_linux::Linux::new(host_linux::Config::default()).expect("the host starts");
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
     thread::spawn(move || {

@@ -115,9 +115,7 @@ pub unsafe trait Stacks {
 #[non_exhaustive]
 pub enum StackError {
     /// The host's own limit of stacks is reached.
-    #[error(
-        "no stack: {limit} stacks are in use, the limit of this host; raise it, or run fewer fibers at once"
-    )]
+    #[error("no stack: {limit} are in use, the limit of this host; run fewer fibers at once")]
     Exhausted {
         /// The limit, in stacks.
         limit: usize,

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | live | the owning shard, on open | the owning shard, on free |
 //! | closing | anyone, once | the owning shard, on free |
-//! | handed | the closer; the last to leave while closing, unless it is set | the owning shard, on receipt |
+//! | handed | the closer; the last one out of a closing slot | the owning shard, on receipt |
 //! | inflight +1 | anyone, while live and not closing | the one who entered |
 //!
 //! Whoever sets `handed` links the slot into its shard's list, so it is never in it twice. The

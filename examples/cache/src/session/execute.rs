@@ -68,55 +68,58 @@ pub(crate) fn run_line(
         Ok(Command::Store(header)) => {
             return run_store(&header, consumed, rest, turn, late);
         }
-        Ok(Command::Delete { key, reply }) => {
-            let line = match turn.cache.store.delete(key, turn.now) {
+        Ok(Command::Quit) => return Next::Close,
+        Ok(command) => run_simple(&command, turn),
+    }
+    Next::Done { consumed }
+}
+
+/// Carries out a command that is one line and leaves the session as it was.
+fn run_simple(command: &Command<'_>, turn: &mut Turn<'_>) {
+    let store = &turn.cache.store;
+    match *command {
+        Command::Retrieve { .. } | Command::Store(_) | Command::Quit => {
+            unreachable!("they change the session: see `run_line`")
+        }
+        Command::Delete { key, reply } => {
+            let line = match store.delete(key, turn.now) {
                 Found::Yes => reply::DELETED,
                 Found::No => reply::NOT_FOUND,
             };
             reply::answer(turn.out, reply, line);
         }
-        Ok(Command::Arithmetic {
+        Command::Arithmetic {
             direction,
             key,
             delta,
             reply,
-        }) => {
-            count(direction, key, delta, reply, turn);
-        }
-        Ok(Command::Touch {
+        } => count(direction, key, delta, reply, turn),
+        Command::Touch {
             key,
             exptime,
             reply,
-        }) => {
-            let line =
-                match turn
-                    .cache
-                    .store
-                    .touch(key, Expiry::from_exptime(exptime, turn.now), turn.now)
-                {
-                    Found::Yes => reply::TOUCHED,
-                    Found::No => reply::NOT_FOUND,
-                };
+        } => {
+            let expiry = Expiry::from_exptime(exptime, turn.now);
+            let line = match store.touch(key, expiry, turn.now) {
+                Found::Yes => reply::TOUCHED,
+                Found::No => reply::NOT_FOUND,
+            };
             reply::answer(turn.out, reply, line);
         }
-        Ok(Command::Stats { topic }) => stats::answer(topic, turn.cache, turn.now, turn.out),
-        Ok(Command::Version) => {
+        Command::Stats { topic } => stats::answer(topic, turn.cache, turn.now, turn.out),
+        Command::Version => {
             turn.out.extend_from_slice(b"VERSION ");
             turn.out.extend_from_slice(VERSION.as_bytes());
             turn.out.extend_from_slice(b"\r\n");
         }
-        Ok(Command::FlushAll { delay, reply }) => {
-            turn.cache
-                .store
-                .flush(flush_time(delay, turn.now), turn.now);
+        Command::FlushAll { delay, reply } => {
+            store.flush(flush_time(delay, turn.now), turn.now);
             reply::answer(turn.out, reply, reply::OK);
         }
         // How much is logged is decided when the server starts; the command is accepted because
         // clients expect that it always is.
-        Ok(Command::Verbosity { reply }) => reply::answer(turn.out, reply, reply::OK),
-        Ok(Command::Quit) => return Next::Close,
+        Command::Verbosity { reply } => reply::answer(turn.out, reply, reply::OK),
     }
-    Next::Done { consumed }
 }
 
 fn run_store(

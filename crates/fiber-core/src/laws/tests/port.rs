@@ -3,7 +3,7 @@
 extern crate std;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{mem, slice, time::Duration};
+use core::{mem, net::SocketAddr, ptr::NonNull, slice, time::Duration};
 use std::sync::{Mutex, MutexGuard};
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
         Unpark, Wait,
     },
     request::{
-        Completion, Extent, Interest, LentMut, Outcome, RawDescriptor, Request, RequestKind,
+        Completion, Extent, Interest, Lent, LentMut, Outcome, RawDescriptor, Request, RequestKind,
         Shutdown, SocketOption, Token,
     },
     script::ScriptEnv,
@@ -276,21 +276,7 @@ impl MemoryPort {
                 descriptor,
                 from,
                 count,
-            } => {
-                // SAFETY: lent until this request is over (I-3).
-                let table = unsafe { slice::from_raw_parts(from.as_ptr(), count as usize) };
-                let mut parts: Vec<&[u8]> = Vec::new();
-                for lent in table {
-                    // SAFETY: lent until this request is over (I-3).
-                    let part = unsafe { slice::from_raw_parts(lent.start().as_ptr(), lent.len()) };
-                    parts.push(part);
-                }
-                if self.is(Fault::VectoredBackwards) {
-                    parts.reverse();
-                }
-                let bytes = parts.concat();
-                self.send(descriptor, &bytes, Extent::Some, &mut pending.moved)
-            }
+            } => self.send_vectored(descriptor, from, count, &mut pending.moved),
             Request::Accept { descriptor, peer } => {
                 let accepted = self.shared().network.accept(descriptor);
                 accepted.map(|(raw, from)| {
@@ -301,18 +287,7 @@ impl MemoryPort {
                     Outcome::Opened(raw)
                 })
             }
-            Request::Connect { to } => {
-                // SAFETY: lent until this request is over (I-3).
-                let to = unsafe { to.read() };
-                let forgets = self.is(Fault::ForgetsClients);
-                let connected = self.shared().network.connect(to, forgets);
-                match connected {
-                    Err(Some(IoErrorKind::ConnectionRefused)) if self.is(Fault::NeverRefuses) => {
-                        Err(Some(IoErrorKind::TimedOut))
-                    }
-                    other => other.map(Outcome::Opened),
-                }
-            }
+            Request::Connect { to } => self.connect(to),
             Request::Close { descriptor } => self.close(descriptor),
             other => self.immediate(&other),
         };
@@ -326,6 +301,39 @@ impl MemoryPort {
             self.opened.push(raw);
         }
         Ok(outcome)
+    }
+
+    fn send_vectored(
+        &self,
+        descriptor: RawDescriptor,
+        from: NonNull<Lent>,
+        count: u32,
+        moved: &mut usize,
+    ) -> Result<Outcome, Option<IoErrorKind>> {
+        // SAFETY: lent until this request is over (I-3).
+        let table = unsafe { slice::from_raw_parts(from.as_ptr(), count as usize) };
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for lent in table {
+            // SAFETY: lent until this request is over (I-3).
+            let part = unsafe { slice::from_raw_parts(lent.start().as_ptr(), lent.len()) };
+            parts.push(part);
+        }
+        if self.is(Fault::VectoredBackwards) {
+            parts.reverse();
+        }
+        self.send(descriptor, &parts.concat(), Extent::Some, moved)
+    }
+
+    fn connect(&self, to: NonNull<SocketAddr>) -> Result<Outcome, Option<IoErrorKind>> {
+        // SAFETY: lent until this request is over (I-3).
+        let to = unsafe { to.read() };
+        let forgets = self.is(Fault::ForgetsClients);
+        match self.shared().network.connect(to, forgets) {
+            Err(Some(IoErrorKind::ConnectionRefused)) if self.is(Fault::NeverRefuses) => {
+                Err(Some(IoErrorKind::TimedOut))
+            }
+            other => other.map(Outcome::Opened),
+        }
     }
 
     fn not_offered(&self) -> Outcome {

@@ -108,7 +108,7 @@ fn progress(done: u64, seeds: u64) {
         if done == seeds {
             let _ = writeln!(stderr);
         }
-    } else if done % 50 == 0 || done == seeds {
+    } else if done.is_multiple_of(50) || done == seeds {
         let _ = writeln!(stderr, "{done} of {seeds} worlds");
     }
 }
