@@ -34,6 +34,10 @@ const STEPS: &[Step] = &[
         |workspace, log| loom(workspace, log, "fiber-core")) },
     Step { name: "loom-sched", about: "interleavings of fiber-sched", action: Call(
         |workspace, log| loom(workspace, log, "fiber-sched")) },
+    Step { name: "loom-sync", about: "interleavings of fiber-sync", action: Call(
+        |workspace, log| loom(workspace, log, "fiber-sync")) },
+    Step { name: "loom-linux", about: "interleavings of host-linux", action: Call(
+        |workspace, log| loom(workspace, log, "host-linux")) },
     Step { name: "simulator", about: "200 seeds of the cache", action: Cargo(
         &["run", "--release", "-p", "cache", "--bin", "cache-sim", "--", "--seeds", "200"], &[]) },
     Step { name: "examples", about: "the examples in release", action: Cargo(

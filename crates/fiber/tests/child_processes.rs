@@ -2,9 +2,9 @@
 //!
 //! Each test starts this very program again, told by an environment variable which part to play.
 
+use core::hint::black_box;
 use std::{
     env,
-    hint::black_box,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream as StdStream,
     process::{Command, Stdio},
@@ -76,10 +76,8 @@ fn a_panic_in_one_connection_ends_that_connection_alone() {
     if plays("panic") {
         return run(|| {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-            println!(
-                "port {}",
-                listener.local_addr().expect("it is bound").port()
-            );
+            let port = listener.local_addr().expect("it is bound").port();
+            writeln!(std::io::stdout(), "port {port}").expect("the parent reads");
             while let Ok((stream, _)) = listener.accept() {
                 drop(fiber::spawn(move || moody(&stream)));
             }

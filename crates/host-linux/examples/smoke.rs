@@ -1,8 +1,8 @@
 //! Fibers at work on Linux for a moment: spawn, join, park, panic, cancel, sockets. Made to be run
 //! under a memory checker.
 
-use core::time::Duration;
-use std::{error::Error, io::Read as _, io::Write as _};
+use core::{error::Error, time::Duration};
+use std::io::{Read as _, Write as _};
 
 use fiber_io::{TcpListener, TcpStream};
 use fiber_sched::{Runtime, scope, sleep, spawn, timeout, yield_now};

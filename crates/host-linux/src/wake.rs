@@ -138,7 +138,7 @@ mod model {
 
     /// Two threads each leave a message and unpark; the worker goes to sleep once.
     #[test]
-    fn no_unpark_is_lost_and_whoever_is_woken_sees_the_messages() {
+    fn loom_no_unpark_is_lost_and_whoever_is_woken_sees_the_messages() {
         loom::model(|| {
             let state = Arc::new(State(AtomicU32::new(AWAKE)));
             let messages = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);

@@ -1,6 +1,6 @@
 //! The server in a simulated world that works against it.
 //!
-//! The node `server` runs [`serve`](crate::server::serve), exactly as the binary does. The node
+//! The node `server` runs [`serve`], exactly as the binary does. The node
 //! `clients` runs a few clients, each on two connections, which remember what was acknowledged.
 //! Meanwhile connections break, the network splits in one direction or both, and the server's
 //! power is cut; it comes back empty.

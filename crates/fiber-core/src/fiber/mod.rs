@@ -7,7 +7,7 @@
 //!      └───────────▶ [finished] ◀───────┘  stack reclaimed, id freed, joiners woken
 //! ```
 //!
-//! One heap block a fiber lives from spawn to the last handle: the [`Header`], and behind it the
+//! One heap block a fiber lives from spawn to the last handle: its header, and behind it the
 //! closure, later the result. While a fiber is unstarted it has no stack and may be moved between
 //! workers; once started it never changes its OS thread (I-11).
 
