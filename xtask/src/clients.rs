@@ -93,10 +93,7 @@ fn on_driver(
     }
     alive?;
     // The server may not fall back in silence, or one driver would be tested twice.
-    let name = chosen
-        .split_once("driver=")
-        .map_or("", |(_, name)| name.trim_matches('"'));
-    if !name.starts_with(driver) {
+    if chosen != driver {
         return Err(format!("another driver served: {chosen}"));
     }
     Ok(())

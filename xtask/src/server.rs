@@ -69,11 +69,13 @@ impl Server {
             .clone()
     }
 
-    /// The line in which the server says how it does its input and output.
+    /// How the server says that it does its input and output, such as `ring`.
     pub(crate) fn driver(&self) -> Option<String> {
-        self.stderr()
-            .into_iter()
-            .find(|line| line.contains("driver"))
+        self.stderr().iter().find_map(|line| {
+            let (_, name) = line.split_once("driver=")?;
+            let name = name.trim_start_matches('"').split(['"', ' ']).next()?;
+            Some(name.to_owned())
+        })
     }
 
     /// Ends the server; an error if it had ended by itself.
