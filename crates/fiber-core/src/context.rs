@@ -125,7 +125,7 @@ impl Context {
     /// It is not dropped while fibers have started on it and not ended, whose home it is: it is
     /// ended by [`Context::finish`] or [`Context::abandon`], or leaked (I-11).
     pub unsafe fn new(parts: Parts) -> Self {
-        let shard = Shard::new(parts.ids_max, parts.port.unparker());
+        let shard = Shard::new(parts.ids_max, parts.port.unparker()).in_runtime(parts.process);
         Self {
             has_chooser: parts.env.chooser().is_some(),
             env: parts.env,
@@ -229,6 +229,11 @@ impl Context {
     /// The stack of fibers that do not say otherwise.
     pub fn default_stack(&self) -> StackClass {
         self.stack
+    }
+
+    /// The process that stands for the runtime as a whole.
+    pub(crate) fn runtime(&self) -> Option<Id> {
+        self.process
     }
 
     /// The process of the running fiber, or that of the runtime.

@@ -90,6 +90,8 @@ pub enum IoErrorKind {
     NoRuntime,
     #[error("the host failed in a way of its own")]
     Other,
+    #[error("the descriptor belongs to another runtime: use it there, or a clone of it here")]
+    ForeignRuntime,
 }
 
 /// An id that names nothing any more.

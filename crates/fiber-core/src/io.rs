@@ -14,7 +14,7 @@ use core::{net::SocketAddr, pin::pin, ptr::NonNull};
 use crate::{
     context::Context,
     env::{Instant, TryNow},
-    error::{IoError, IoErrorKind, Stale},
+    error::{IoError, IoErrorKind, Stale, StaleReason},
     fiber::Header,
     id::{Id, Namespace},
     inflight::{Answer, IoWait},
@@ -36,7 +36,8 @@ use crate::{
 ///
 /// # Errors
 /// As the host reports; `TimedOut` once `deadline` has passed with nothing moved, `Closed` when
-/// the descriptor is closed meanwhile, `Stale` when it was closed before.
+/// the descriptor is closed meanwhile, `Stale` when it was closed before, `ForeignRuntime` when
+/// another runtime of this program has opened it.
 pub fn recv(
     id: Id,
     into: &mut [u8],
@@ -270,9 +271,14 @@ pub fn read_option(id: Id, option: SocketOption) -> Result<u32, IoError> {
 /// # Errors
 /// When it was closed before.
 pub fn close(id: Id) -> Result<(), Stale> {
-    Context::with(|context| match context {
-        Some(context) => context.env().id_space().close(id),
-        None => IdSpace::of_process().close(id),
+    Context::with(|context| {
+        let process = IdSpace::of_process();
+        let here = context.map_or(process, |context| context.env().id_space());
+        match here.close(id) {
+            // A handle of the process that is dropped inside of a simulation: no id is in both.
+            Err(stale) if stale.reason == StaleReason::Unknown => process.close(id),
+            closed => closed,
+        }
     })
 }
 
@@ -312,6 +318,11 @@ unsafe fn on(
             .env()
             .id_space()
             .enter(id, Some(context.worker().0))?;
+        // Whoever closes it could not have our request cancelled: workers are known by their
+        // numbers, and those are the other runtime's.
+        if entered.runtime() != context.runtime() {
+            return Err(IoErrorKind::ForeignRuntime.into());
+        }
         let request = request(entered.raw());
         // SAFETY: by the caller's promise (I-3).
         let answer =

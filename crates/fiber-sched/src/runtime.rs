@@ -178,7 +178,7 @@ impl Builder {
         );
         let (fiber, handle) = main_fiber(&shared, self.drain, main);
         let first = SpinLock::new(Some(fiber));
-        self.env.run(workers, &|id| {
+        let started = self.env.run(workers, &|id| {
             let first = if id.index() == 0 {
                 first.lock().take()
             } else {
@@ -186,6 +186,12 @@ impl Builder {
             };
             work(&shared, id, first);
         });
+        if let Err(error) = started {
+            shared.fail(RunFault::Env(error));
+            // No worker has run: the main fiber ends as one that never started, here.
+            let unstarted = first.lock().take();
+            drop(unstarted);
+        }
         root.finish(&self.env);
         tracing::info!(target: "fiber::sched", "runtime ends");
         verdict(&shared, handle)

@@ -13,7 +13,7 @@
 
 extern crate alloc;
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::boxed::Box;
 
 use fiber_core::{
     env::{Caps, EnvError, Port},
@@ -22,7 +22,7 @@ use fiber_core::{
 
 use crate::{
     config::{Config, Io},
-    poll::{self, Closes},
+    poll,
     ring::{self, Refusal, RingPort, RingSetup},
     unwind,
 };
@@ -53,10 +53,7 @@ pub(crate) enum Driver {
     /// io_uring.
     Ring(RingSetup),
     /// epoll, and why not io_uring.
-    Poll {
-        reason: &'static str,
-        closes: Arc<Closes>,
-    },
+    Poll { reason: &'static str },
 }
 
 impl Driver {
@@ -81,7 +78,7 @@ impl Driver {
     pub(crate) const fn reason(&self) -> &'static str {
         match self {
             Self::Ring(setup) => setup.reason(),
-            Self::Poll { reason, .. } => reason,
+            Self::Poll { reason } => reason,
         }
     }
 
@@ -100,7 +97,7 @@ impl Driver {
     pub(crate) fn open_port(&self) -> Result<Box<dyn Port>, EnvError> {
         match self {
             Self::Ring(setup) => Ok(Box::new(RingPort::open(setup)?)),
-            Self::Poll { closes, .. } => Ok(Box::new(poll::open(closes)?)),
+            Self::Poll { .. } => Ok(Box::new(poll::open()?)),
         }
     }
 
@@ -114,9 +111,6 @@ impl Driver {
     }
 
     fn poll(reason: &'static str) -> Self {
-        Self::Poll {
-            reason,
-            closes: Arc::default(),
-        }
+        Self::Poll { reason }
     }
 }

@@ -3,9 +3,9 @@
 //! Each worker has a poller of its own, edge-triggered. A descriptor is registered once, in both
 //! directions, by the first request that has to wait; after that waiting costs no system call.
 //!
-//! Descriptor numbers are reused, also behind a poller's back when another worker closes one. So
-//! every close is counted, per number and for the whole host, and a registration is good only as
-//! long as the count stands.
+//! Descriptor numbers are reused, also behind a poller's back when another worker closes one: one
+//! of another host perhaps, for the numbers are the process's. So every close is counted, per
+//! number and for the whole process, and a registration is good only as long as the count stands.
 
 extern crate alloc;
 
@@ -13,7 +13,7 @@ use alloc::sync::Arc;
 use core::{
     net::SocketAddr,
     ptr::NonNull,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
 use std::{
@@ -46,7 +46,8 @@ use crate::{
 const CALLS_PER_POLL: u32 = 5;
 
 /// Opens one worker's port.
-pub(crate) fn open(closes: &Arc<Closes>) -> Result<AfterOverBefore<PollPort>, EnvError> {
+pub(crate) fn open() -> Result<AfterOverBefore<PollPort>, EnvError> {
+    POLLING.store(true, Ordering::Relaxed);
     let remedy = "raise `ulimit -n`, or close some descriptors";
     let poller = Poller::new().map_err(|error| {
         let code = Errno::from(&error).0;
@@ -65,14 +66,26 @@ pub(crate) fn open(closes: &Arc<Closes>) -> Result<AfterOverBefore<PollPort>, En
         poller,
         events: Events::new(),
         registered: Vec::new(),
-        closes: Arc::clone(closes),
         wake: Arc::new(wake),
     }))
 }
 
-/// How often each descriptor number has been closed, for all workers of one host.
-#[derive(Debug, Default)]
-pub(crate) struct Closes(RwLock<Vec<AtomicU32>>);
+static CLOSES: Closes = Closes(RwLock::new(Vec::new()));
+/// Whether there ever was a poller in this process.
+static POLLING: AtomicBool = AtomicBool::new(false);
+
+/// Tells the pollers of this process, if there are any, that a ring is about to close a number
+/// that they may know.
+pub(crate) fn closed_elsewhere(descriptor: RawDescriptor) {
+    // Whoever had it registered made its poller first, and has left the descriptor before it is
+    // closed: that is seen here.
+    if POLLING.load(Ordering::Relaxed) {
+        CLOSES.add(descriptor);
+    }
+}
+
+/// How often each descriptor number has been closed in this process.
+struct Closes(RwLock<Vec<AtomicU32>>);
 
 impl Closes {
     /// The count, never 0.
@@ -106,7 +119,6 @@ pub(crate) struct PollPort {
     events: Events,
     /// For each descriptor number, the count of closes at which it was registered here; 0: never.
     registered: Vec<u32>,
-    closes: Arc<Closes>,
     wake: Arc<Wake>,
 }
 
@@ -122,7 +134,7 @@ unsafe impl BeforeIo for PollPort {
             },
             _ => {
                 if let Request::Close { descriptor } = *request {
-                    self.closes.add(descriptor);
+                    CLOSES.add(descriptor);
                 }
                 // SAFETY: the caller's promise (I-3).
                 match unsafe { immediate::attempt(request, Blocking::No) } {
@@ -135,7 +147,7 @@ unsafe impl BeforeIo for PollPort {
     }
 
     fn arm(&mut self, descriptor: RawDescriptor, _interest: Interest) -> Result<(), IoError> {
-        let count = self.closes.of(descriptor);
+        let count = CLOSES.of(descriptor);
         let index = descriptor.0 as usize;
         if self.registered.len() <= index {
             self.registered.resize(index + 1, 0);
@@ -154,7 +166,7 @@ unsafe impl BeforeIo for PollPort {
         let Some(registered) = registered else {
             return;
         };
-        if core::mem::take(registered) == self.closes.of(descriptor) {
+        if core::mem::take(registered) == CLOSES.of(descriptor) {
             // SAFETY: the number is open: the shim forgets before it closes (I-4).
             let source = unsafe { BorrowedFd::borrow_raw(fd(descriptor)) };
             // A duplicate may keep the file open, which would keep the registration too.

@@ -31,12 +31,14 @@ fn is_child(name: &str) -> bool {
 /// Touches one byte below the limit of a stack, on a worker of a fresh host.
 fn touch_guard(class: StackClass, below: usize) {
     let linux = Linux::new(Config::default().io(Io::Poll)).expect("a host");
-    linux.run(1, &|_: WorkerId| {
-        let stack = linux.map_stack(class).expect("a stack");
-        let guard = stack.limit().as_ptr().wrapping_sub(below);
-        // SAFETY: not sound at all: it ends the process, which is what the parent looks at (I-3).
-        unsafe { guard.write_volatile(1) };
-    });
+    linux
+        .run(1, &|_: WorkerId| {
+            let stack = linux.map_stack(class).expect("a stack");
+            let guard = stack.limit().as_ptr().wrapping_sub(below);
+            // SAFETY: not sound at all: it ends the process, which is what the parent looks at (I-3).
+            unsafe { guard.write_volatile(1) };
+        })
+        .expect("one worker needs no thread");
 }
 
 #[test]

@@ -50,7 +50,7 @@ const KINDS: [RequestKind; 17] = [
 /// What all handles into one world share.
 pub(crate) struct Shared {
     pub(crate) world: OwnThread<World>,
-    /// Ids of this world alone: the same numbers in every run (I-6).
+    /// Ids of this world alone: the same numbers in every run (I-6), none of them the process's.
     pub(crate) ids: IdSpace,
 }
 
@@ -174,9 +174,12 @@ unsafe impl Stacks for NodeEnv {
 }
 
 impl Workers for NodeEnv {
-    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) {
-        let caller = worker::current(|identity| identity.thread)
-            .expect("workers are started by the node's boot closure, inside of the simulation");
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) -> Result<(), EnvError> {
+        let caller = worker::current(|identity| identity.thread).ok_or(EnvError::new(
+            "starting workers",
+            0,
+            "start them inside of the node's boot closure",
+        ))?;
         // SAFETY: this frame is left only when every worker has returned: it waits for them
         // below, and an unwinding body never leaves it; a killed node abandons it whole (I-3).
         let body = unsafe { BodyRef::new(body) };
@@ -195,6 +198,7 @@ impl Workers for NodeEnv {
         while self.with(|world| world.must_join(caller)) {
             worker::suspend();
         }
+        Ok(())
     }
 
     fn parallelism(&self) -> u16 {

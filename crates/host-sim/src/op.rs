@@ -104,7 +104,7 @@ impl World {
         let queued = self
             .queue(socket, interest)
             .is_some_and(|queue| !queue.is_empty());
-        if queued && !matches!(request, Request::Ready { .. }) {
+        if queued && !matches!(request, Request::Ready { .. }) && !is_nothing(request) {
             return TryNow::WouldBlock(interest);
         }
         let outcome = match self.attempt(&mut op) {
@@ -142,7 +142,7 @@ impl World {
         let first = self
             .queue(socket, interest)
             .is_none_or(|queue| queue.is_empty());
-        if (first || matches!(request, Request::Ready { .. }))
+        if (first || matches!(request, Request::Ready { .. }) || is_nothing(&request))
             && let Some(outcome) = self.attempt(&mut op)
         {
             return self.finish(port, token, outcome);
@@ -324,6 +324,15 @@ impl World {
                 self.finish(op.port, op.token, failed(kind));
             }
         }
+    }
+}
+
+/// A transfer without room or bytes, which waits for nobody.
+const fn is_nothing(request: &Request) -> bool {
+    match request {
+        Request::Recv { into, .. } => into.is_empty(),
+        Request::Send { from, .. } => from.is_empty(),
+        _ => false,
     }
 }
 

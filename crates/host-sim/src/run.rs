@@ -53,7 +53,7 @@ pub(crate) fn run(sim: Sim, token: Token) -> Outcome {
     let mut loop_ = Loop {
         shared: Arc::new(Shared {
             world: OwnThread::new(world),
-            ids: IdSpace::new(),
+            ids: IdSpace::of_world(),
         }),
         boots: sim.nodes.into_iter().map(|(_, boot)| boot).collect(),
         until: sim.until,

@@ -62,6 +62,9 @@ impl<B: BeforeIo> AfterOverBefore<B> {
 
     /// Tries a request unless others were first, and queues it if it has to wait.
     fn start(&mut self, token: Token, request: Request, out: &mut Vec<Completion>) {
+        if is_nothing(&request) {
+            return self.deliver(token, Outcome::Done(0), out);
+        }
         let mut waiting = Waiting {
             token,
             request,
@@ -199,6 +202,9 @@ unsafe impl<B: BeforeIo> Port for AfterOverBefore<B> {
     }
 
     unsafe fn try_now(&mut self, request: &Request) -> TryNow {
+        if is_nothing(request) {
+            return TryNow::Done(Outcome::Done(0));
+        }
         if is_whole(request) || request.is_control() || matches!(request, Request::Connect { .. }) {
             return TryNow::NotPossible;
         }
@@ -329,6 +335,15 @@ fn skip_mut(lent: LentMut, bytes: usize) -> LentMut {
     let start = lent.start().as_ptr().wrapping_add(bytes);
     // SAFETY: the end of memory that is lent to us alone (contract of `Staged::push`, I-3).
     LentMut::new(unsafe { slice::from_raw_parts_mut(start, lent.len() - bytes) })
+}
+
+/// A transfer without room or bytes: a system would have it wait for some that it cannot take.
+const fn is_nothing(request: &Request) -> bool {
+    match request {
+        Request::Recv { into, .. } => into.is_empty(),
+        Request::Send { from, .. } => from.is_empty(),
+        _ => false,
+    }
 }
 
 const fn is_whole(request: &Request) -> bool {

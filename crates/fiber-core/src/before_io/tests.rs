@@ -509,3 +509,15 @@ fn what_a_host_does_not_offer_is_unsupported() {
     let unsupported = failed(IoErrorKind::Unsupported);
     assert_eq!(rig.turn(Wait::No), [(1, unsupported)]);
 }
+
+#[test]
+fn a_transfer_of_nothing_waits_for_nothing() {
+    let (mut rig, mut buffer) = (Rig::new(), [0; 4]);
+    rig.answer(RequestKind::Recv, &[Attempt::WouldBlock]);
+    rig.stage(1, recv(&mut buffer, Extent::Some));
+    rig.stage(2, recv(&mut [], Extent::Some));
+    rig.stage(3, send(&[], Extent::All));
+    let nothing = Outcome::Done(0);
+    assert_eq!(rig.turn(Wait::No), [(2, nothing), (3, nothing)]);
+    assert_eq!(rig.tries(), 1, "the host is not asked");
+}

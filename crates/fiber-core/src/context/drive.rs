@@ -81,6 +81,7 @@ impl Context {
     pub fn finish(self, grace: Duration) -> Result<(), Undrained> {
         assert_eq!(self.started(), 0, "fibers outlive their worker");
         let mut completions = Vec::new();
+        self.hand_over_staged(&mut completions);
         let drained = self.port.borrow_mut().drain(grace, &mut completions);
         self.deliver_all(&mut completions);
         self.give_stacks_back();
@@ -98,10 +99,37 @@ impl Context {
     pub fn abandon(self, grace: Duration) -> Result<(), Undrained> {
         let this = ManuallyDrop::new(self);
         let mut unwanted = Vec::new();
+        this.hand_over_staged(&mut unwanted);
         this.port.borrow_mut().drain(grace, &mut unwanted)?;
+        // What was opened for those who never run again is closed: nobody else knows it.
+        for completion in unwanted {
+            if let Outcome::Opened(descriptor) = completion.outcome {
+                this.stage_control(Request::Close { descriptor });
+            }
+        }
+        this.hand_over_staged(&mut Vec::new());
+        this.port.borrow_mut().drain(grace, &mut Vec::new())?;
         // SAFETY: dropped once, here, as `this` is never touched again (I-3).
         unsafe { ptr::drop_in_place(this.port.as_ptr()) };
         Ok(())
+    }
+
+    /// The last turn: a close that was staged after the one before it is not lost.
+    fn hand_over_staged(&self, completions: &mut Vec<Completion>) {
+        let mut staged = self.staged.borrow_mut();
+        if staged.is_empty() {
+            return;
+        }
+        let turned = self
+            .port
+            .borrow_mut()
+            .turn(&mut staged, Wait::No, completions);
+        if let Err(fault) = turned {
+            tracing::error!(
+                target: "fiber::core", error = %fault, requests = staged.len(),
+                "requests that were staged last are lost with their port"
+            );
+        }
     }
 
     pub(crate) fn stage_control(&self, request: Request) {
@@ -184,3 +212,6 @@ impl Context {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -58,7 +58,9 @@ pub trait Env:
     /// Opens the port of one worker.
     ///
     /// *Thread*: called on the worker's own thread, inside [`Workers::run`]; the port is used and
-    /// dropped there. *Cost*: system calls; once per worker and run.
+    /// dropped there. A worker has one port at a time; when that one is gone it may open another,
+    /// which finds the descriptors that were left open, and none of the requests. *Cost*: system
+    /// calls; once per worker and run.
     ///
     /// # Errors
     /// When the host is out of descriptors or memory; the error says what to raise.

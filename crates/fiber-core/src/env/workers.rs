@@ -1,5 +1,7 @@
 //! The threads that run fibers.
 
+use super::EnvError;
+
 /// A worker's index within its runtime, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(
@@ -18,12 +20,17 @@ impl WorkerId {
 /// Starts workers.
 pub trait Workers {
     /// Runs `body` once for each worker `0..n`, each on a thread of its own (a virtual one in a
-    /// simulator), and returns when all have returned.
+    /// simulator), and returns when all have returned. Either every body runs or none does: a
+    /// worker waits for its siblings, so those that could start are held back until all could.
     ///
     /// The calling thread may serve as worker 0. `body` does not unwind. The references that
     /// `body` borrows are used only until this returns; a host that abandons workers instead
     /// (a simulated power cut) abandons the caller with them, so that its frame stays (I-3).
-    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync));
+    ///
+    /// # Errors
+    /// When a thread could not be started; then no body was called, and the error says what to
+    /// raise.
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) -> Result<(), EnvError>;
 
     /// How many workers are worth starting here: the number of CPUs that this process may use.
     fn parallelism(&self) -> u16;

@@ -60,7 +60,7 @@ impl<'law> Bench<'law> {
     pub(super) fn workers(&self, n: u16, body: &(dyn Fn(&dyn Env, WorkerId) + Sync)) {
         let env = (self.make)();
         let broken: Mutex<Option<String>> = Mutex::new(None);
-        env.run(n, &|worker| {
+        let started = env.run(n, &|worker| {
             // A worker's body must not unwind: what a law has to say is carried out of it.
             let result = catch_unwind(AssertUnwindSafe(|| body(&*env, worker)));
             if let Err(payload) = result {
@@ -68,6 +68,13 @@ impl<'law> Bench<'law> {
                 broken.get_or_insert_with(|| message(&*payload));
             }
         });
+        if let Err(error) = started {
+            panic!(
+                "{}: no workers for `{}`: {error}",
+                env.describe(),
+                self.name
+            );
+        }
         let broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(message) = broken {
             panic!(

@@ -27,6 +27,8 @@ const REUSE_DISTANCE: usize = 256;
 pub(super) struct ShardInbox {
     head: AtomicU32,
     unparker: Arc<dyn Unpark>,
+    /// The process that stands for the runtime of the shard.
+    pub(super) runtime: Option<Id>,
 }
 
 impl ShardInbox {
@@ -111,12 +113,28 @@ impl Shard {
             inbox: NonNull::from_mut(Box::leak(Box::new(ShardInbox {
                 head: AtomicU32::new(NO_KEY),
                 unparker,
+                runtime: None,
             }))),
             space: None,
             live: 0,
             live_max,
             retired: 0,
         }
+    }
+
+    /// The same shard, still empty, as a part of the runtime whose first process is `runtime`.
+    ///
+    /// # Panics
+    /// When it has named something already.
+    #[must_use]
+    pub fn in_runtime(mut self, runtime: Option<Id>) -> Self {
+        assert!(
+            self.chunks.is_empty(),
+            "a shard does not change its runtime"
+        );
+        // SAFETY: a leaked box of `new`, which no chunk points to yet (I-4).
+        unsafe { self.inbox.as_mut() }.runtime = runtime;
+        self
     }
 
     /// Names something: a new id, owned by `owner`.

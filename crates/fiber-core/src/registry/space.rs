@@ -32,6 +32,8 @@ pub struct IdSpace {
     top: [AtomicPtr<Middle>; TOP],
     chunks: SpinLock<Chunks>,
     generation_max: u16,
+    /// The number of its first chunk.
+    first: u32,
 }
 
 struct Chunks {
@@ -43,10 +45,18 @@ struct Chunks {
 // who may change a slot is decided by its own word (I-4).
 unsafe impl Send for Chunks {}
 
+/// Where the chunks of simulated worlds begin: their keys have the highest bit.
+const FIRST_OF_WORLD: u32 = 1 << (u32::BITS - 1 - Chunk::BITS);
+
+const _: () = assert!(
+    TOP * MIDDLE <= FIRST_OF_WORLD as usize,
+    "the keys of the process stay in the lower half"
+);
+
 static OF_PROCESS: IdSpace = IdSpace::new();
 
 impl IdSpace {
-    /// An empty space.
+    /// An empty space with the keys of the lower half, as the OS process has them.
     #[expect(
         clippy::new_without_default,
         reason = "a const constructor for statics"
@@ -55,12 +65,24 @@ impl IdSpace {
         Self::with_generations(u16::MAX)
     }
 
+    /// An empty space for a simulated world. Its keys are those of the upper half, so that no id of
+    /// it has the bits of one of the process's: an id that leaves its world, in a handle that is
+    /// dropped outside of it, is unknown there instead of naming a stranger. Two simulated worlds
+    /// do share bits, as they must: each gives the same ids in every run (I-6).
+    pub const fn of_world() -> Self {
+        Self::starting_at(FIRST_OF_WORLD, u16::MAX)
+    }
+
     /// An empty space whose slots are retired after `generation_max` incarnations, so that tests
     /// can see it happen.
     ///
     /// # Panics
     /// When `generation_max` is 0.
     pub const fn with_generations(generation_max: u16) -> Self {
+        Self::starting_at(0, generation_max)
+    }
+
+    const fn starting_at(first: u32, generation_max: u16) -> Self {
         assert!(generation_max > 0, "a slot needs at least one generation");
         Self {
             top: [const { AtomicPtr::new(ptr::null_mut()) }; TOP],
@@ -69,6 +91,7 @@ impl IdSpace {
                 free: Vec::new(),
             }),
             generation_max,
+            first,
         }
     }
 
@@ -123,6 +146,7 @@ impl IdSpace {
     }
 
     fn chunk(&self, number: u32) -> Option<&Chunk> {
+        let number = number.checked_sub(self.first)?;
         let middle = self
             .top
             .get(number as usize / MIDDLE)?
@@ -168,7 +192,8 @@ impl IdSpace {
         self.chunks.lock().free.push(chunk);
     }
 
-    /// Makes chunk `number` and enters it in the directory; the caller holds the chunks' lock.
+    /// Makes the space's chunk `number` and enters it in the directory; the caller holds the
+    /// chunks' lock.
     fn publish(&self, number: u32) -> NonNull<Chunk> {
         let slot = &self.top[number as usize / MIDDLE];
         if slot.load(Ordering::Acquire).is_null() {
@@ -177,7 +202,7 @@ impl IdSpace {
             let middle = middle.unwrap_or_else(|_| unreachable!("made with that length"));
             slot.store(Box::into_raw(middle), Ordering::Release);
         }
-        let chunk = Chunk::boxed(number);
+        let chunk = Chunk::boxed(self.first + number);
         let raw = Box::into_raw(chunk);
         // SAFETY: set just above or by an earlier call, never unset (I-4).
         let middle = unsafe { &*slot.load(Ordering::Acquire) };
@@ -267,6 +292,14 @@ impl Entered<'_> {
     /// The process that it belongs to.
     pub fn owner(&self) -> Option<Id> {
         self.entry.owner()
+    }
+
+    /// The runtime whose shard frees it, by its first process.
+    pub fn runtime(&self) -> Option<Id> {
+        let inbox = self.chunk.inbox.load(Ordering::Acquire);
+        // SAFETY: a slot that somebody is inside of is not freed, so its shard, and with it the
+        // inbox, is there (I-4).
+        unsafe { inbox.as_ref() }.and_then(|inbox| inbox.runtime)
     }
 
     /// Whether somebody has begun to close it meanwhile.

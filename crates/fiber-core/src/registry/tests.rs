@@ -351,3 +351,39 @@ fn threads_that_enter_and_close_free_each_id_once() {
     assert_eq!((freed, closed.into_inner()), (3200, 3200));
     shard.finish(&space);
 }
+
+#[test]
+fn no_id_of_a_simulated_world_is_one_of_the_process() {
+    let (process, world) = (IdSpace::new(), IdSpace::of_world());
+    let (mut here, mut there) = (shard(usize::MAX), shard(usize::MAX));
+    for raw in 0..1000 {
+        let ours = open(&mut here, &process, raw);
+        let theirs = open(&mut there, &world, raw);
+        assert_eq!(world.enter(theirs, None).unwrap().raw(), RawDescriptor(raw));
+        assert_ne!(ours, theirs);
+        assert_eq!(reason(&world, ours), StaleReason::Unknown);
+        assert_eq!(reason(&process, theirs), StaleReason::Unknown);
+        assert_eq!(
+            process.close(theirs).unwrap_err().reason,
+            StaleReason::Unknown
+        );
+        process.close(ours).unwrap();
+        world.close(theirs).unwrap();
+    }
+    assert_eq!(freed(&mut here, &process).len(), 1000);
+    assert_eq!(freed(&mut there, &world).len(), 1000);
+    here.finish(&process);
+    there.finish(&world);
+}
+
+#[test]
+fn a_simulated_world_gives_the_same_ids_in_every_run() {
+    let ids = || {
+        let world = IdSpace::of_world();
+        let mut shard = shard(usize::MAX);
+        (0..300)
+            .map(|raw| open(&mut shard, &world, raw))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(), ids());
+}

@@ -18,13 +18,15 @@ use core::{
 };
 use std::{
     panic::{catch_unwind, resume_unwind},
-    process, thread, thread_local,
+    process,
+    sync::OnceLock,
+    thread, thread_local,
     time::Instant as StdInstant,
 };
 
 use super::{ScriptEnv, chooser::mix};
 use crate::env::{
-    Clock, Entropy, Instant, Job, Offload, OffloadFull, Payload, StackClass, StackError,
+    Clock, Entropy, EnvError, Instant, Job, Offload, OffloadFull, Payload, StackClass, StackError,
     StackMemory, Stacks, ThreadHooks, Threads, Unpark, Unwind, WallTime, WorkerId, Workers,
 };
 
@@ -57,20 +59,34 @@ impl Entropy for ScriptEnv {
 }
 
 impl Workers for ScriptEnv {
-    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) {
-        self.stage.world().wake_count(i32::from(n));
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) -> Result<(), EnvError> {
         let work = |worker| {
             let _over = Over(self);
             body(WorkerId(worker));
         };
+        // Whether all threads have started, once that is known.
+        let gate = OnceLock::new();
         thread::scope(|scope| {
             for worker in 1..n {
-                scope.spawn(move || work(worker));
+                let (gate, work) = (&gate, &work);
+                let held_back = move || {
+                    if *gate.wait() {
+                        work(worker);
+                    }
+                };
+                if let Err(error) = thread::Builder::new().spawn_scoped(scope, held_back) {
+                    let _ = gate.set(false);
+                    let code = error.raw_os_error().unwrap_or(0);
+                    return Err(EnvError::new("thread start", code, "run fewer workers"));
+                }
             }
+            self.stage.world().wake_count(i32::from(n));
+            let _ = gate.set(true);
             if n > 0 {
                 work(0);
             }
-        });
+            Ok(())
+        })
     }
 
     fn parallelism(&self) -> u16 {
@@ -203,7 +219,7 @@ fn park(timeout: Option<Duration>) {
 
 /// Real time: plain threads live outside the virtual clock.
 fn now() -> Instant {
-    static BEGIN: std::sync::OnceLock<StdInstant> = std::sync::OnceLock::new();
+    static BEGIN: OnceLock<StdInstant> = OnceLock::new();
     Instant::ORIGIN + BEGIN.get_or_init(StdInstant::now).elapsed()
 }
 

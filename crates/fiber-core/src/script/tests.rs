@@ -50,7 +50,8 @@ fn on_a_worker<T: Send>(env: &ScriptEnv, body: impl Fn(&mut Driver) -> T + Sync)
     env.run(1, &|worker| {
         let value = body(&mut Driver::new(env, worker));
         *result.lock().unwrap() = Some(value);
-    });
+    })
+    .unwrap();
     result.into_inner().unwrap().unwrap()
 }
 
@@ -143,7 +144,8 @@ fn workers_wake_each_other_and_all_fail_when_all_wait_for_ever() {
         }
         driver.turn(Wait::Forever).unwrap_err();
         *faults.lock().unwrap() += 1;
-    });
+    })
+    .unwrap();
     assert_eq!(faults.into_inner().unwrap(), 2);
 }
 

@@ -1,7 +1,11 @@
 //! Streams that outlive the fiber, the thread or the runtime that made them.
 
 use alloc::sync::Arc;
-use std::{io::Read, sync::Mutex, thread};
+use std::{
+    io::{Read, Write},
+    sync::Mutex,
+    thread,
+};
 
 use fiber_core::env::SharedEnv;
 use fiber_io::{IoErrorKind, TcpListener, TcpStream};
@@ -138,4 +142,34 @@ fn two_thousand_connections_in_a_row_leave_nothing_behind() {
             open()
         );
     });
+}
+
+#[test]
+fn a_stream_of_another_runtime_is_refused_and_can_be_cloned() {
+    for driver in [Io::Ring, Io::Poll] {
+        let Ok(linux) = Linux::new(Config::default().io(driver)) else {
+            continue;
+        };
+        let other = Arc::clone(&linux);
+        Runtime::builder(linux)
+            .workers(1)
+            .run(move || {
+                let (mut client, server) = pair();
+                let there = Runtime::builder(other).workers(1);
+                let reader = thread::spawn(move || {
+                    let read = there.run(move || {
+                        let refused = (&server).read(&mut [0]).unwrap_err();
+                        let mut here = server.try_clone().unwrap();
+                        let mut byte = [0];
+                        (refused.to_string(), here.read(&mut byte).unwrap(), byte)
+                    });
+                    read.unwrap()
+                });
+                client.write_all(b"x").unwrap();
+                let (refused, read, byte) = reader.join().unwrap();
+                assert!(refused.contains("another runtime"), "{refused}");
+                assert_eq!((read, byte), (1, *b"x"));
+            })
+            .unwrap();
+    }
 }

@@ -171,6 +171,21 @@ fn a_worker_without_a_port_ends_the_run_with_its_error() {
 }
 
 #[test]
+fn workers_that_cannot_be_started_end_the_run_with_the_error_and_drop_its_main() {
+    let mut env = Faulty::new();
+    env.no_threads = true;
+    let ledger = Ledger::default();
+    let entry = ledger.entry();
+    let result = Runtime::builder(Arc::new(env)).workers(3).run(move || {
+        let _entry = entry;
+        unreachable!("no worker runs");
+    });
+    let result: Result<(), RunError> = result;
+    assert!(matches!(result, Err(RunError::Env(_))), "{result:?}");
+    ledger.assert_balanced(1);
+}
+
+#[test]
 fn a_broken_port_ends_the_run_with_its_error_and_drops_what_has_not_started() {
     for workers in 1..4 {
         let env = Faulty::new();

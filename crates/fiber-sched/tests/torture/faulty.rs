@@ -23,6 +23,8 @@ pub(crate) struct Faulty {
     inner: Arc<ScriptEnv>,
     /// Stacks of 1 MiB are refused.
     pub(crate) no_stacks: AtomicBool,
+    /// Threads cannot be started.
+    pub(crate) no_threads: bool,
     /// The worker whose port cannot be opened.
     pub(crate) no_port: Option<u16>,
     /// Turns fail from now on.
@@ -34,6 +36,7 @@ impl Faulty {
         Self {
             inner: ScriptEnv::new(),
             no_stacks: AtomicBool::new(false),
+            no_threads: false,
             no_port: None,
             broken: Arc::new(AtomicBool::new(false)),
         }
@@ -117,8 +120,11 @@ impl Entropy for Faulty {
 }
 
 impl Workers for Faulty {
-    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) {
-        self.inner.run(n, body);
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) -> Result<(), EnvError> {
+        if self.no_threads {
+            return Err(EnvError::new("a test", 1, "nothing"));
+        }
+        self.inner.run(n, body)
     }
 
     fn parallelism(&self) -> u16 {

@@ -59,8 +59,7 @@ pub(crate) fn equip(request: &Request, flights: &mut Flights) -> Result<Equipmen
 /// The outcome of what needs no kernel, if `request` is of that kind.
 pub(crate) fn trivial(request: &Request) -> Option<Outcome> {
     match request {
-        Request::Recv { into, .. } if into.is_empty() => Some(Outcome::Done(0)),
-        Request::Send { from, .. } if from.is_empty() => Some(Outcome::Done(0)),
+        _ if is_nothing(request) => Some(Outcome::Done(0)),
         Request::Nop
         | Request::Ready { .. }
         | Request::Recv { .. }
@@ -73,6 +72,15 @@ pub(crate) fn trivial(request: &Request) -> Option<Outcome> {
         // Immediate ones, and kinds that this host does not know: it says so.
         // SAFETY: lent memory stays valid until the terminal completion, which follows (I-3).
         _ => Some(unsafe { immediate::now(request, Blocking::Yes) }),
+    }
+}
+
+/// A transfer without room or bytes: the kernel would have it wait for some that it cannot take.
+pub(crate) const fn is_nothing(request: &Request) -> bool {
+    match request {
+        Request::Recv { into, .. } => into.is_empty(),
+        Request::Send { from, .. } => from.is_empty(),
+        _ => false,
     }
 }
 

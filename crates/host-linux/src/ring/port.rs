@@ -23,7 +23,7 @@ use super::{
     kernel::{self, Sleep},
     setup::{Refusal, RingSetup},
 };
-use crate::{clock, errno::Errno, immediate, sys::socket::Blocking, wake::Wake};
+use crate::{clock, errno::Errno, immediate, poll, sys::socket::Blocking, wake::Wake};
 
 /// The ring's name for the eventfd's read.
 const WAKE: u64 = Token::host(1).to_bits();
@@ -97,6 +97,12 @@ unsafe impl Port for RingPort {
     }
 
     unsafe fn try_now(&mut self, request: &Request) -> TryNow {
+        if let Request::Close { descriptor } = *request {
+            poll::closed_elsewhere(descriptor);
+        }
+        if entry::is_nothing(request) {
+            return TryNow::Done(Outcome::Done(0));
+        }
         // SAFETY: the caller's promise (I-3).
         unsafe { immediate::attempt(request, Blocking::Yes) }
     }
@@ -157,6 +163,8 @@ impl Inner {
                 if !self.has_business() || !self.enter(Sleep::Not, out)? {
                     break;
                 }
+            } else if self.is_backed_up() && self.enter(Sleep::Not, out)? {
+                // It has room again: what still waits may be what the sleep would wait for.
             } else if self.sleep(sleep, out)? {
                 break;
             }
@@ -187,6 +195,7 @@ impl Inner {
                 }
                 return Ok(());
             }
+            Request::Close { descriptor } => poll::closed_elsewhere(descriptor),
             _ => {}
         }
         if let Some(outcome) = entry::trivial(&request) {
@@ -215,12 +224,12 @@ impl Inner {
             return;
         };
         match flight.stage {
+            // Nothing stops a close, begun or not: whoever asked for it has let go of the number.
+            _ if matches!(flight.request, Request::Close { .. }) => {}
             Stage::Waiting => {
                 let outcome = flight.cancelled();
                 self.finish(key, outcome, out);
             }
-            // Nothing stops a close that has begun, and nobody wants to.
-            Stage::Submitted if matches!(flight.request, Request::Close { .. }) => {}
             Stage::Submitted => {
                 flight.cancelled = true;
                 self.cancels.push_back(key);
@@ -278,14 +287,16 @@ impl Inner {
         }
     }
 
+    /// Whether something waits for room in the queue.
+    fn is_backed_up(&self) -> bool {
+        !self.backlog.is_empty() || !self.cancels.is_empty()
+    }
+
     /// Whether there is a reason to enter the kernel without waiting.
     fn has_business(&mut self) -> bool {
+        let backed_up = self.is_backed_up();
         let queue = self.ring.submission();
-        !queue.is_empty()
-            || queue.taskrun()
-            || queue.cq_overflow()
-            || !self.backlog.is_empty()
-            || !self.cancels.is_empty()
+        backed_up || !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
     }
 
     /// Waits as told; whether the wait is over, for other reasons than a completion.
@@ -423,3 +434,6 @@ fn deliver(token: Token, outcome: Outcome, out: &mut Vec<Completion>) {
 fn count(completions: usize) -> u32 {
     u32::try_from(completions).unwrap_or(u32::MAX)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -5,7 +5,7 @@ use core::time::Duration;
 use fiber_core::{
     IoErrorKind,
     env::{Clock, Env, TryNow, Wait},
-    request::{Interest, Outcome, Request},
+    request::{Extent, Interest, LentMut, Outcome, Request},
 };
 use host_linux::Linux;
 
@@ -28,6 +28,7 @@ on_both_drivers! {
     a_number_reused_behind_a_ports_back_is_watched_again
     an_accept_that_finds_nobody_does_not_wait
     a_wait_with_an_armed_request_ends_at_its_deadline
+    a_transfer_of_nothing_waits_for_nothing
 }
 
 fn a_cancel_on_one_duplicate_leaves_the_other_waiting(linux: &Linux) {
@@ -84,6 +85,27 @@ fn a_number_reused_behind_a_ports_back_is_watched_again(linux: &Linux) {
     );
 }
 
+#[test]
+fn a_number_that_another_host_closes_is_watched_again() {
+    for other in [rig::poll(), rig::ring()] {
+        let linux = rig::poll();
+        let (mut here, mut there) = (Rig::new(&*linux), Rig::new(&*other));
+        let mut numbers = Vec::new();
+        for _ in 0..3 {
+            let (client, server) = there.pair();
+            let armed = here.recv(server, leaked(8));
+            here.turn(Wait::No);
+            there.send(client, b"x");
+            there.turn(Wait::No);
+            assert_eq!(here.finish(armed), Outcome::Done(1));
+            there.close(client);
+            there.close(server);
+            numbers.push(server);
+        }
+        assert_eq!(numbers[0], numbers[2], "the same number each time");
+    }
+}
+
 fn an_accept_that_finds_nobody_does_not_wait(linux: &Linux) {
     let mut rig = Rig::new(linux);
     let (listener, mut peer) = rig.listen();
@@ -106,6 +128,30 @@ fn a_wait_with_an_armed_request_ends_at_its_deadline(linux: &Linux) {
     }
     rig.close(client);
     assert_eq!(rig.finish(armed), Outcome::Done(0), "the end of the stream");
+    rig.close(server);
+}
+
+fn a_transfer_of_nothing_waits_for_nothing(linux: &Linux) {
+    let mut rig = Rig::new(linux);
+    let (client, server) = rig.pair();
+    let armed = rig.recv(server, leaked(8));
+    rig.turn(Wait::No);
+    let nothing = rig.recv(server, leaked(0));
+    rig.turn(Wait::No);
+    assert!(rig.out.iter().any(|end| end.token == nothing), "at once");
+    assert_eq!(rig.finish(nothing), Outcome::Done(0));
+    let into = LentMut::new(leaked(0));
+    let nothing = rig.now(&Request::Recv {
+        descriptor: server,
+        into,
+        extent: Extent::Some,
+    });
+    assert_eq!(nothing, TryNow::Done(Outcome::Done(0)));
+    let nothing = rig.send(client, b"");
+    assert_eq!(rig.finish(nothing), Outcome::Done(0));
+    rig.send(client, b"more");
+    assert_eq!(rig.finish(armed), Outcome::Done(4));
+    rig.close(client);
     rig.close(server);
 }
 

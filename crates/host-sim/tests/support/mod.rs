@@ -39,7 +39,8 @@ pub fn workers(env: &SharedEnv, n: u16, body: impl Fn(&mut Hand<'_>, WorkerId) +
             next: 0,
         };
         body(&mut hand, worker);
-    });
+    })
+    .unwrap();
 }
 
 impl Hand<'_> {

@@ -157,9 +157,9 @@ unsafe impl Stacks for MemoryEnv {
 }
 
 impl Workers for MemoryEnv {
-    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) {
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) -> Result<(), EnvError> {
         let missing = u16::from(self.fault == Fault::LastWorkerMissing);
-        self.inner.run(n - missing, body);
+        self.inner.run(n - missing, body)
     }
 
     fn parallelism(&self) -> u16 {
