@@ -156,6 +156,7 @@ impl Builder {
     /// # Errors
     /// When the host fails, when `main` panics or is cancelled, and in a closed world when nothing
     /// can ever run again.
+    #[track_caller]
     pub fn run<F, T>(self, main: F) -> Result<T, RunError>
     where
         F: FnOnce() -> T + Send,

@@ -69,7 +69,10 @@ fn check_one(sim: Sim, told: Option<Token>, scenario: &impl Fn(Sim) -> Outcome) 
     }
     match result {
         Ok(outcome) if outcome.is_finished() => {}
-        Ok(outcome) => panic!("seed {seed}: {outcome}"),
+        Ok(outcome) => panic!(
+            "seed {seed}: {outcome}\n  replay with SIM='{}'",
+            outcome.token
+        ),
         Err(payload) => {
             let message = crate::threads::message_of(&*payload);
             match ran.get() {

@@ -90,7 +90,7 @@ impl fmt::Display for Outcome {
         for fault in &self.faults {
             writeln!(f, "  {fault}")?;
         }
-        write!(f, "  replay with SIM='{}'", self.token)
+        write!(f, "  token {}", self.token)
     }
 }
 

@@ -45,7 +45,7 @@ impl fmt::Display for Token {
             Order::Random => "random",
             Order::Fifo => "fifo",
         };
-        write!(f, "v1:{:x}:{order}:{:x}", self.seed, self.config)
+        write!(f, "v1:{:x}:{order}:{:016x}", self.seed, self.config)
     }
 }
 

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+fn run(options: &Options) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut config = host_linux::Config::default();
     match options.io {
         Io::Ring => config = config.io(host_linux::Io::Ring),
@@ -44,23 +44,24 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     let env = Linux::new(config)?;
     let workers = match options.workers {
-        Some(workers) => u16::try_from(workers.get())?,
+        Some(workers) => workers.get(),
         None => env.parallelism(),
     };
     let driver = env.describe().driver;
     let options = *options;
-    Runtime::builder(env)
-        .workers(workers)
-        .run(move || -> Result<(), fiber::io::Error> {
-            let listener = TcpListener::bind(options.listen)?;
+    Runtime::builder(env).workers(workers).run(
+        move || -> Result<(), Box<dyn Error + Send + Sync>> {
+            let listener = TcpListener::bind(options.listen)
+                .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
             let mut config = Config::default();
             config.memory_bytes = options.memory_bytes;
             let connections = options.connections.get() as u64;
             let server = Server::new(std::process::id(), workers.into(), connections, now());
             let cache = Arc::new(Cache::new(config, server));
             tracing::info!(listen = %listener.local_addr()?, workers, driver, "serving");
-            serve(&listener, &cache, Service::new(Limits::default()))
-        })??;
+            Ok(serve(&listener, &cache, Service::new(Limits::default()))?)
+        },
+    )??;
     Ok(())
 }
 

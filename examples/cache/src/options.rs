@@ -6,7 +6,7 @@
 
 use core::fmt;
 use core::net::SocketAddr;
-use core::num::NonZeroUsize;
+use core::num::{NonZeroU16, NonZeroUsize};
 use core::str::FromStr;
 
 /// The exit code after a command line that says nothing sensible.
@@ -25,13 +25,14 @@ Options:
   --memory BYTES        bytes that items may take, with K, M or G behind the
                         number for units of 1024 [default: 64M]
   --io DRIVER           ring (io_uring), poll (epoll and the like) or
-                        auto (ring where it works) [default: auto]
+                        auto (ring where it works) [default: auto, or what
+                        the variable HOST_LINUX_IO says]
   --log LEVEL           off, error, warn, info, debug or trace; what is logged
                         goes to standard error [default: info]
   --help                print this help and exit
   --version             print the version and exit
 
-Exit codes: 0 after a normal end, 1 if serving failed, 2 for a bad command line.
+It runs until a signal ends it. Exit codes: 1 if serving failed, 2 for a bad command line.
 ";
 
 /// What the server is asked to do.
@@ -53,7 +54,7 @@ pub struct Options {
     /// Where to accept connections.
     pub listen: SocketAddr,
     /// Worker threads; `None` is one per core.
-    pub workers: Option<NonZeroUsize>,
+    pub workers: Option<NonZeroU16>,
     /// How many connections are served at a time.
     pub connections: NonZeroUsize,
     /// Bytes that items may take.
@@ -172,7 +173,7 @@ fn set(options: &mut Options, flag: &str, value: &str) -> Result<(), UsageError>
             options.listen = value.parse().map_err(|_| bad(expected))?;
         }
         "--workers" => {
-            options.workers = Some(value.parse().map_err(|_| bad("a count from 1 on"))?);
+            options.workers = Some(value.parse().map_err(|_| bad("a count from 1 to 65535"))?);
         }
         "--connections" => {
             options.connections = value.parse().map_err(|_| bad("a count from 1 on"))?;
@@ -260,7 +261,7 @@ mod tests {
         let line = "--listen [::1]:0 --workers=3 --connections 5 --memory=2G --io ring --log=debug";
         let expected = Options {
             listen: "[::1]:0".parse().unwrap(),
-            workers: NonZeroUsize::new(3),
+            workers: NonZeroU16::new(3),
             connections: NonZeroUsize::new(5).unwrap(),
             memory_bytes: 2 << 30,
             io: Io::Ring,
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!(options(line), expected);
         assert_eq!(
             options("--workers 1 --workers 2").workers,
-            NonZeroUsize::new(2)
+            NonZeroU16::new(2)
         );
         for (text, bytes) in [("123", 123), ("1k", 1024), ("3M", 3 << 20), ("1g", 1 << 30)] {
             assert_eq!(options(&format!("--memory {text}")).memory_bytes, bytes);
@@ -300,7 +301,7 @@ mod tests {
             ),
             (
                 "--workers 0",
-                "--workers takes a count from 1 on, not \"0\"",
+                "--workers takes a count from 1 to 65535, not \"0\"",
             ),
             ("--connections many", "--connections takes a count"),
             ("--memory 64X", "--memory takes a number of bytes"),

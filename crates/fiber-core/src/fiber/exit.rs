@@ -30,6 +30,10 @@ pub enum ExitReason {
 /// What a panic carried.
 pub struct PanicPayload(pub(crate) Payload);
 
+// SAFETY: through a shared reference only text is read, of a `&str` or a `String`, which any thread
+// may read; the payload itself is reached by value (I-9).
+unsafe impl Sync for PanicPayload {}
+
 impl PanicPayload {
     /// The message, if the payload is text as `panic!` makes it.
     pub fn message(&self) -> Option<&str> {

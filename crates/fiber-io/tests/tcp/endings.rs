@@ -173,3 +173,14 @@ fn a_stream_of_another_runtime_is_refused_and_can_be_cloned() {
             .unwrap();
     }
 }
+
+#[test]
+fn a_closed_listener_refuses_at_once() {
+    everywhere(|| {
+        let listener = listener();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), IoErrorKind::ConnectionRefused);
+    });
+}

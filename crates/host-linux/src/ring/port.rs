@@ -52,6 +52,8 @@ struct Inner {
     rung: Box<u64>,
     /// Whether the eventfd's read is with the kernel.
     listening: bool,
+    /// Whether this turn has taken a close.
+    closing: bool,
     info: TurnInfo,
 }
 
@@ -76,6 +78,7 @@ impl RingPort {
                 wake: Arc::new(wake),
                 rung: Box::new(0),
                 listening: false,
+                closing: false,
                 info: TurnInfo::default(),
             }),
         })
@@ -147,6 +150,7 @@ impl Inner {
         out: &mut Vec<Completion>,
     ) -> Result<TurnInfo, HostFault> {
         self.info = TurnInfo::default();
+        self.closing = false;
         let before = out.len();
         for request in staged.drain() {
             self.take(request, out)?;
@@ -195,7 +199,15 @@ impl Inner {
                 }
                 return Ok(());
             }
-            Request::Close { descriptor } => poll::closed_elsewhere(descriptor),
+            Request::Close { descriptor } => {
+                poll::closed_elsewhere(descriptor);
+                self.closing = true;
+            }
+            // The kernel lets go of a closed listener when the call that closes it returns: what is
+            // closed before a connect must be so when the connect is made.
+            Request::Connect { .. } if self.closing => {
+                self.enter(Sleep::Not, out)?;
+            }
             _ => {}
         }
         if let Some(outcome) = entry::trivial(&request) {

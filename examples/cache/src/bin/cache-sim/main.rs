@@ -23,8 +23,12 @@ Options:
   --answers-early  a server that answers before it stores: must be found out
   --help           print this help and exit
 
-Exit codes: 0 if nothing was contradicted, 1 if something was, 2 for a bad command line.
+Exit codes: 0 if nothing was contradicted, 1 if something was, or if --token names a world that the
+program has changed since, 2 for a bad command line.
 ";
+
+/// How this program is started from the project's folder.
+const AGAIN: &str = "cargo run --release -p cache --bin cache-sim --";
 
 struct Options {
     seeds: u64,
@@ -60,10 +64,11 @@ fn one(token: Token, subject: Subject) -> Result<String, String> {
     let outcome = simulate(Sim::replay(token), subject);
     let ran = outcome.token;
     let mut report = format!("{outcome}\n");
-    if !token.same_configuration(&ran) {
+    let same = token.same_configuration(&ran);
+    if !same {
         report += &format!("this is another run: the program has changed since {token}\n");
     }
-    if outcome.is_finished() {
+    if same && outcome.is_finished() {
         Ok(report)
     } else {
         Err(report)
@@ -84,7 +89,7 @@ fn many(options: &Options) -> Result<String, String> {
         let outcome = simulate(Sim::new(seed).order(order), options.subject);
         if !outcome.is_finished() {
             return Err(format!(
-                "seed {seed} of {}: {outcome}\nreplay it: cache-sim {}--token {}",
+                "seed {seed} of {}: {outcome}\nreplay it: {AGAIN} {}--token {}",
                 options.seeds,
                 if options.subject == Subject::AnswersEarly {
                     "--answers-early "
@@ -161,7 +166,7 @@ impl fmt::Display for Total {
         if let Some(last) = &self.last {
             writeln!(
                 f,
-                "  see one again: cache-sim --token {} (journal {})",
+                "  see one again: {AGAIN} --token {} (journal {})",
                 last.token, last.hash
             )?;
         }
@@ -176,6 +181,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>,
         token: None,
         subject: Subject::Real,
     };
+    let mut counted = false;
     while let Some(flag) = arguments.next() {
         let mut value = || {
             arguments
@@ -185,14 +191,17 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>,
         match &*flag {
             "--help" | "-h" => return Ok(None),
             "--answers-early" => options.subject = Subject::AnswersEarly,
-            "--seeds" => options.seeds = number(&flag, &value()?)?,
-            "--first" => options.first = number(&flag, &value()?)?,
+            "--seeds" => (options.seeds, counted) = (number(&flag, &value()?)?, true),
+            "--first" => (options.first, counted) = (number(&flag, &value()?)?, true),
             "--token" => {
                 let token = value()?;
                 options.token = Some(token.parse().map_err(|error| format!("{token}: {error}"))?);
             }
             _ => return Err(format!("{flag} is not an option")),
         }
+    }
+    if options.token.is_some() && counted {
+        return Err("--token is one world: it goes without --seeds and --first".to_owned());
     }
     Ok(Some(options))
 }
