@@ -35,7 +35,8 @@ fn touch_guard(class: StackClass, below: usize) {
         .run(1, &|_: WorkerId| {
             let stack = linux.map_stack(class).expect("a stack");
             let guard = stack.limit().as_ptr().wrapping_sub(below);
-            // SAFETY: not sound at all: it ends the process, which is what the parent looks at (I-3).
+            // SAFETY: not sound at all: it ends the process, which is what the parent waits for
+            // (I-3).
             unsafe { guard.write_volatile(1) };
         })
         .expect("one worker needs no thread");
