@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use std::{
     io::{Read, Write},
-    sync::Mutex,
+    sync::{Mutex, mpsc},
     thread,
 };
 
@@ -183,4 +183,35 @@ fn a_closed_listener_refuses_at_once() {
         let refused = TcpStream::connect(address).unwrap_err();
         assert_eq!(refused.kind(), IoErrorKind::ConnectionRefused);
     });
+}
+
+#[test]
+fn a_stream_of_another_runtime_is_refused_and_its_clone_is_not() {
+    let (give, taken) = mpsc::channel::<TcpStream>();
+    let (done, ended) = mpsc::channel::<()>();
+    let owner = thread::spawn(move || {
+        let linux = Linux::new(Config::default().io(Io::Poll)).unwrap();
+        let main = move || {
+            let (client, mut server) = pair();
+            server.write_all(b"x").unwrap();
+            give.send(client).unwrap();
+            ended.recv().unwrap();
+        };
+        Runtime::builder(linux).workers(1).run(main).unwrap();
+    });
+    let mut stream = taken.recv().unwrap();
+    let linux = Linux::new(Config::default().io(Io::Poll)).unwrap();
+    let main = move || {
+        let error = stream.read(&mut [0]).unwrap_err();
+        let cause = error
+            .get_ref()
+            .and_then(|cause| cause.downcast_ref::<fiber_io::Error>());
+        assert_eq!(cause.unwrap().kind(), IoErrorKind::ForeignRuntime);
+        let mut byte = [0];
+        assert_eq!(stream.try_clone().unwrap().read(&mut byte).unwrap(), 1);
+        assert_eq!(&byte, b"x");
+    };
+    Runtime::builder(linux).workers(1).run(main).unwrap();
+    done.send(()).unwrap();
+    owner.join().unwrap();
 }
