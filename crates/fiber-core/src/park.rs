@@ -11,7 +11,7 @@ use crate::{
 
 const PREEMPT: Site = Site::new("sched.preempt");
 
-/// How many charged calls a fiber makes before it lets others run.
+/// How many charged calls a fiber makes from one resume on before it lets others run.
 pub(crate) const BUDGET: u32 = 128;
 
 impl Context {

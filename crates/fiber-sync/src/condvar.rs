@@ -303,5 +303,5 @@ unsafe impl<T: ?Sized> Operation for WaitOperation<'_, '_, T> {
         }
     }
 
-    fn finish(self: Pin<&mut Self>, _arm: u16) {}
+    unsafe fn finish(self: Pin<&mut Self>, _arm: u16) {}
 }

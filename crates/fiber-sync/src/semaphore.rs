@@ -274,7 +274,7 @@ unsafe impl<'semaphore> Operation for AcquireOperation<'semaphore> {
         }
     }
 
-    fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+    unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
         SemaphorePermit {
             semaphore: self.semaphore,
             permits: self.permits,

@@ -11,7 +11,7 @@ use super::{Context, Id, Namespace, Placement, mem};
 use crate::{
     env::{Payload, StackClass, StackError, StackMemory, Unwind},
     fiber::{ExitReason, Fiber, Header, Runnable},
-    park::Masked,
+    park::{BUDGET, Masked},
     request::RawDescriptor,
     stack::OwnedStack,
 };
@@ -80,6 +80,7 @@ impl Context {
             return Resumed::Finished;
         }
         self.current.set(header);
+        self.budget().set(BUDGET);
         // SAFETY: on the home worker, outside of the fiber, and nothing else reaches the place
         // while it runs (I-11).
         let coroutine = unsafe { header.coroutine() };

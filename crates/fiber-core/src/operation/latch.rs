@@ -124,5 +124,5 @@ unsafe impl Operation for LatchOperation<'_> {
         latch.waiting.lock().remove(&node);
     }
 
-    fn finish(self: Pin<&mut Self>, _arm: u16) {}
+    unsafe fn finish(self: Pin<&mut Self>, _arm: u16) {}
 }

@@ -73,7 +73,11 @@ pub unsafe trait Operation {
     fn retract(self: Pin<&mut Self>, winner: Option<u16>);
 
     /// The value of the committed arm. Runs on the performer, outside of every lock.
-    fn finish(self: Pin<&mut Self>, arm: u16) -> Self::Output;
+    ///
+    /// # Safety
+    /// `arm` was committed, by `try_now`, by `publish` or by a partner, whatever was published has
+    /// been retracted, and this is called once: a lock's guard, for one, is made here.
+    unsafe fn finish(self: Pin<&mut Self>, arm: u16) -> Self::Output;
 }
 
 /// What publishing found.

@@ -152,7 +152,7 @@ unsafe impl<const N: usize> Operation for Meet<'_, N> {
         }
     }
 
-    fn finish(self: Pin<&mut Self>, arm: u16) -> Self::Output {
+    unsafe fn finish(self: Pin<&mut Self>, arm: u16) -> Self::Output {
         // SAFETY: whoever wrote it has settled our cell before (I-12).
         (arm, unsafe { self.met.get().read() })
     }

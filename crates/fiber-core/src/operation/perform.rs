@@ -90,7 +90,8 @@ fn wait_for<O: Operation>(
     Context::with_current(|context, fiber| context.charge(fiber));
     // SAFETY: `try_now` moves nothing that must stay, as implementors promise (I-12).
     if let Some(arm) = unsafe { operation.as_mut().get_unchecked_mut() }.try_now() {
-        return Ok(operation.finish(arm));
+        // SAFETY: committed just now, and nothing was published (I-12).
+        return Ok(unsafe { operation.finish(arm) });
     }
     wait_published(operation, span)
 }
@@ -116,7 +117,8 @@ fn wait_published<O: Operation>(
 /// The operation itself, unharmed, with what it owns.
 pub fn try_perform<O: Operation>(mut operation: O) -> Result<O::Output, O> {
     match operation.try_now() {
-        Some(arm) => Ok(pin!(operation).finish(arm)),
+        // SAFETY: committed just now, and nothing was published (I-12).
+        Some(arm) => Ok(unsafe { pin!(operation).finish(arm) }),
         None => Err(operation),
     }
 }
@@ -248,7 +250,8 @@ impl<'frame, O: Operation> Unpublish<'frame, O> {
 
     fn finish(mut self, arm: u16) -> O::Output {
         self.retract(Some(arm));
-        self.operation.as_mut().finish(arm)
+        // SAFETY: the callers' arm is the settled one, retracted just now, and `self` ends (I-12).
+        unsafe { self.operation.as_mut().finish(arm) }
     }
 
     fn end(mut self, waited: Waited) -> Result<O::Output, Interrupted> {
@@ -272,7 +275,8 @@ impl<O: Operation> Drop for Unpublish<'_, O> {
         match wait(self.cell, || Some(Interrupted::Cancelled)) {
             Waited::Settled(arm) => {
                 self.retract(Some(arm));
-                drop(self.operation.as_mut().finish(arm));
+                // SAFETY: settled on that arm and retracted; `self` ends (I-12).
+                drop(unsafe { self.operation.as_mut().finish(arm) });
             }
             Waited::Interrupted(_) => self.retract(None),
         }

@@ -72,7 +72,7 @@ unsafe impl<T> Operation for SendOperation<'_, T> {
         }
     }
 
-    fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+    unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
         // Whoever commits takes the value; only the end of the channel leaves it.
         self.take().map_or(Ok(()), |value| Err(SendError(value)))
     }
@@ -130,7 +130,7 @@ unsafe impl<T> Operation for RecvOperation<'_, T> {
         }
     }
 
-    fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+    unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
         // SAFETY: the operation is committed and retracted, so nobody reaches the slot (I-12).
         let slot = unsafe { &mut *self.slot.get() };
         // Whoever commits fills the slot; only the end of the channel leaves it empty.

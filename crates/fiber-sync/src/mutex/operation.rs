@@ -51,7 +51,7 @@ unsafe impl<'mutex, T: ?Sized> Operation for LockOperation<'mutex, T> {
         }
     }
 
-    fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+    unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
         self.mutex.owned()
     }
 }
