@@ -9,7 +9,7 @@
 //!                        │ cancelled, deadline, closed: stage Cancel, go on parking
 //! ```
 
-use core::{net::SocketAddr, pin::pin, ptr::NonNull};
+use core::{mem, net::SocketAddr, pin::pin, ptr::NonNull};
 
 use crate::{
     context::Context,
@@ -386,6 +386,17 @@ fn is_interrupted(answer: &Result<Answer, IoError>) -> bool {
     matches!(answer, Err(error) if error.kind() == IoErrorKind::Interrupted)
 }
 
+/// Memory is with the host: a frame that unwound now would take it away under the host's hands, so
+/// the program ends instead (I-3). Only a bug of ours, or of a host or scheduler, gets here.
+struct LentOut;
+
+impl Drop for LentOut {
+    fn drop(&mut self) {
+        // Dropped by unwinding only, where a second panic aborts.
+        panic!("a fiber unwound out of a request that the host had not answered");
+    }
+}
+
 impl Context {
     /// # Safety
     /// Memory named by `request` is valid during the call.
@@ -438,10 +449,12 @@ impl Context {
             let Some(token) = self.inflight.borrow_mut().insert(NonNull::from_ref(&wait)) else {
                 return Err(IoErrorKind::TooManyRequests.into());
             };
+            let lent = LentOut;
             // SAFETY: this frame, and with it all that is lent, stays until the answer is there:
-            // `await_answer` has no other way out and nothing in it unwinds (I-3).
+            // `await_answer` has no other way out, and to unwind it ends the program (I-3).
             unsafe { self.staged.borrow_mut().push(token, request) };
             let answer = self.await_answer(fiber, &wait, token, entered, deadline);
+            mem::forget(lent);
             if !is_interrupted(&answer) {
                 return answer;
             }
