@@ -12,6 +12,7 @@
 
 use alloc::{boxed::Box, rc::Rc, sync::Arc, vec::Vec};
 use core::{
+    any::Any,
     cell::{Cell, RefCell},
     fmt, mem,
     ptr::{self, NonNull},
@@ -19,7 +20,7 @@ use core::{
 
 use crate::{
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, StackMemory, Staged, WorkerId, hooks},
-    fiber::{Fiber, FiberQueue, Header, Inbox, Runnable},
+    fiber::{Bands, Fiber, FiberQueue, Header, Inbox, Priority, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
     park::BUDGET,
@@ -53,19 +54,29 @@ pub trait Schedule {
     /// Takes a new fiber and runs it soon.
     fn launch(&self, fiber: Runnable, placement: Placement);
 
+    /// Takes many new fibers, and spreads them over all workers.
+    fn launch_many(&self, fibers: FiberQueue);
+
     /// Has every worker in `workers` (bits by index modulo 64), this one included, cancel its
     /// requests on a descriptor.
     fn cancel_on(&self, workers: u64, descriptor: RawDescriptor);
+
+    /// The scheduler itself, for its own functions to find it again.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// Where a new fiber may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Placement {
-    /// On whichever worker is free.
+    /// On the worker that spawns it, unless another one is free first.
     Anywhere,
     /// On the worker that spawns it: its closure may not leave the thread.
     Here,
+    /// On the less loaded of two workers drawn at random, unless another one is free first.
+    Spread,
+    /// On this worker.
+    On(WorkerId),
 }
 
 /// Everything that a [`Context`] is made of.
@@ -103,8 +114,11 @@ pub struct Context {
     stack: StackClass,
     current: Cell<*const Header>,
     budget: Cell<u32>,
+    /// A fiber has used its budget up: the host is to get its turn.
+    overdue: Cell<bool>,
+    yields: Cell<u64>,
     no_suspend: Cell<u32>,
-    ready: RefCell<FiberQueue>,
+    ready: RefCell<Bands>,
     pub(crate) port: RefCell<Box<dyn Port>>,
     pub(crate) staged: RefCell<Staged>,
     pub(crate) inflight: RefCell<Inflight>,
@@ -136,6 +150,8 @@ impl Context {
             stack: parts.stack,
             current: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
+            overdue: Cell::new(false),
+            yields: Cell::new(0),
             no_suspend: Cell::new(0),
             ready: RefCell::default(),
             port: RefCell::new(parts.port),
@@ -263,6 +279,26 @@ impl Context {
         &self.budget
     }
 
+    pub(crate) fn set_overdue(&self) {
+        self.overdue.set(true);
+    }
+
+    /// Whether a fiber gave way because its budget was used up, so that the host should get its
+    /// turn before more fibers run. Asking clears it.
+    #[inline]
+    pub fn take_overdue(&self) -> bool {
+        self.overdue.take()
+    }
+
+    pub(crate) fn count_yield(&self) {
+        self.yields.set(self.yields.get() + 1);
+    }
+
+    /// How often a fiber has let others run.
+    pub fn yields(&self) -> u64 {
+        self.yields.get()
+    }
+
     pub(crate) fn no_suspend_depth(&self) -> &Cell<u32> {
         &self.no_suspend
     }
@@ -290,7 +326,7 @@ impl Context {
 
     /// Queues fibers of this worker, in order.
     pub fn ready_all(&self, fibers: &mut FiberQueue) {
-        self.ready.borrow_mut().append(fibers);
+        self.ready.borrow_mut().push_all(fibers);
     }
 
     pub(crate) fn requeue(&self, fiber: &Header) {
@@ -303,25 +339,31 @@ impl Context {
         self.ready.borrow().len()
     }
 
+    /// How many fibers are ready, by priority.
+    #[inline]
+    pub fn ready_lens(&self) -> [usize; 3] {
+        self.ready.borrow().lens()
+    }
+
     /// Whether a fiber is ready.
     #[inline]
     pub fn has_ready(&self) -> bool {
         self.ready_len() != 0
     }
 
-    /// Takes the next ready fiber: the oldest, or a simulator's choice.
+    /// Takes the next ready fiber of this priority: the oldest, or a simulator's choice.
     ///
     /// # Safety
     /// What it gives stays on this thread, and goes to [`Context::resume`] or
     /// [`Context::ready`] of this worker (I-11).
     #[inline]
-    pub unsafe fn take_ready(&self) -> Option<Runnable> {
+    pub unsafe fn take_ready(&self, priority: Priority) -> Option<Runnable> {
         const NEXT: Site = Site::new("sched.next");
         if !self.has_chooser {
-            return self.ready.borrow_mut().pop();
+            return self.ready.borrow_mut().pop(priority);
         }
-        let index = self.choose(NEXT, self.ready_len());
-        self.ready.borrow_mut().remove(index)
+        let index = self.choose(NEXT, self.ready_lens()[priority.index()]);
+        self.ready.borrow_mut().remove(priority, index)
     }
 }
 

@@ -58,6 +58,7 @@ impl Context {
     pub(crate) fn yield_turn(&self, fiber: &Header) {
         self.assert_may_suspend("yield");
         fiber.waiting_for().set("its turn");
+        self.count_yield();
         self.requeue(fiber);
         // SAFETY: as in `park` (I-11); it is queued, and resumed only after it is out.
         unsafe { fiber.switch_out() };
@@ -69,7 +70,10 @@ impl Context {
         let budget = self.budget();
         if budget.get() == 0 {
             budget.set(BUDGET);
-            if self.has_ready() && self.may_preempt() {
+            if self.may_preempt() {
+                // Not only who is ready here: timers, completions and other workers' wake-ups
+                // have waited, too.
+                self.set_overdue();
                 self.yield_turn(fiber);
             }
         } else {
@@ -123,8 +127,8 @@ pub fn checkpoint() {
     });
 }
 
-/// Lets everybody who is ready run once before the caller goes on. On a plain thread it does what
-/// the host's scheduler does.
+/// Lets everybody of the caller's priority who is ready run once before the caller goes on; a
+/// simulator may choose another order. On a plain thread it does what the host's scheduler does.
 ///
 /// # Cancellation
 /// A cancelled fiber unwinds here.

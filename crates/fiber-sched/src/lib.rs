@@ -1,31 +1,46 @@
 //! The scheduler: workers that run fibers in turns, on an injected world.
 //!
-//! Read in this order: `runtime` (what a run is), `worker` (a turn), `shared` (what workers
-//! exchange), `wheel` (time), `quiet` (knowing that all is over), then [`spawn`] and [`scope`].
+//! Read in this order: `builder` (what a run is), `worker` and `turn` (the loop), `rounds` (whose
+//! turn it is), `shared` and `lane` (what workers exchange), `place` and `idle` (where new fibers
+//! go, and who is called for them), `gate` and `quiet` (how a run begins, and knowing that it is
+//! over), `wheel` (time), then [`spawn`](spawn()), [`scope`](scope()), and [`Runtime`], the handle.
 #![no_std]
 
 extern crate alloc;
 
+mod builder;
+mod counters;
 mod error;
+mod gate;
+mod idle;
+mod lane;
+mod local;
+mod place;
 mod primitive;
 mod quiet;
 mod report;
+mod rounds;
 mod runtime;
 mod scope;
 mod shared;
 mod spawn;
+mod stats;
+mod turn;
 mod wheel;
 mod worker;
 
 pub use crate::{
+    builder::{Builder, Drain},
     error::RunError,
     report::{AllAsleep, ParkedFiber},
-    runtime::{Builder, Drain, Runtime, is_running},
+    runtime::{Runtime, is_running},
     scope::{Scope, ScopedJoinHandle, scope},
-    spawn::{Builder as FiberBuilder, NoRuntime, spawn, spawn_local},
+    spawn::{Builder as FiberBuilder, SpawnError, spawn, spawn_any, spawn_local, spawn_many},
+    stats::{Stats, WorkerStats},
 };
 pub use fiber_core::{
-    fiber::{ExitReason, Fiber, JoinHandle, PanicPayload},
+    env::WorkerId,
+    fiber::{ExitReason, Fiber, JoinHandle, PanicPayload, Priority},
     park::{
         charge, checkpoint, current, is_cancelled, mask, no_suspend, park, park_timeout, sleep,
         sleep_until, yield_now,

@@ -1,297 +1,104 @@
-//! A runtime: made of a host and a few limits, it runs one main fiber and all that it spawns.
+//! A handle to a runtime that runs.
 
 use alloc::sync::Arc;
+use core::{fmt, panic::Location};
 
-use fiber_core::{
-    Id, Namespace,
-    context::Context,
-    env::{SharedEnv, StackClass, Unpark},
-    fiber::{Attributes, JoinHandle, Runnable, Spawn},
-    registry::{Received, Shard},
-    request::RawDescriptor,
-    spin::SpinLock,
-};
+use fiber_core::{context::Context, env::SharedEnv, fiber::JoinHandle};
 
 use crate::{
-    error::{RunError, RunFault},
-    report::AllAsleep,
-    shared::{Phase, Shared},
-    worker::work,
+    builder::Builder,
+    local::Local,
+    shared::Shared,
+    spawn::{Builder as FiberBuilder, SpawnError},
+    stats::Stats,
 };
 
 /// Runs fibers on an injected world.
 ///
+/// [`Runtime::builder`] is where a program begins. A value of this type is a handle to a runtime
+/// that runs: any thread may have one, to spawn fibers there and to look at it.
+///
 /// ```
 /// # fn main() -> Result<(), fiber_sched::RunError> {
 /// # let env = fiber_core::script::ScriptEnv::new();
-/// let answer = fiber_sched::Runtime::builder(env).run(|| {
+/// use fiber_sched::Runtime;
+///
+/// let answer = Runtime::builder(env).run(|| {
 ///     let child = fiber_sched::spawn(|| 6 * 7);
+///     let stats = Runtime::current().expect("this is a fiber").stats();
+///     assert_eq!(stats.live, 2);
 ///     child.join().expect("it does not panic")
 /// })?;
 /// assert_eq!(answer, 42);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Runtime;
+#[derive(Clone)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
 
 impl Runtime {
     /// A runtime on this world, to be configured.
     pub fn builder(env: SharedEnv) -> Builder {
         Builder::new(env)
     }
-}
 
-/// What happens to the other fibers when the main one has ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Drain {
-    /// They are cancelled, and waited for.
-    #[default]
-    CancelRest,
-    /// They are waited for.
-    Wait,
-}
-
-/// Bounds and defaults of one runtime.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) requests_max: u32,
-    pub(crate) ids_max: usize,
-    pub(crate) stack: StackClass,
-}
-
-/// A runtime's configuration.
-#[must_use = "a runtime runs when `run` is called"]
-pub struct Builder {
-    env: SharedEnv,
-    workers: Option<u16>,
-    drain: Drain,
-    closed_world: bool,
-    limits: Limits,
-}
-
-impl Builder {
-    fn new(env: SharedEnv) -> Self {
-        let closed_world = env.caps().closed_world;
-        let limits = Limits {
-            requests_max: 32_768,
-            ids_max: 16 << 20,
-            stack: StackClass::default(),
-        };
-        Self {
-            env,
-            workers: None,
-            drain: Drain::default(),
-            closed_world,
-            limits,
-        }
+    /// The runtime that the caller runs in; `None` on a thread that is no worker.
+    pub fn current() -> Option<Self> {
+        Context::with(|context| {
+            let local = context?.schedule().as_any().downcast_ref::<Local>()?;
+            Some(Self {
+                shared: Arc::clone(&local.shared),
+            })
+        })
     }
 
-    /// How many workers; as many as the host has CPUs for us by default.
-    ///
-    /// # Panics
-    /// When `workers` is 0.
-    pub fn workers(self, workers: u16) -> Self {
-        assert!(workers > 0, "a runtime needs at least one worker");
-        Self {
-            workers: Some(workers),
-            ..self
-        }
+    pub(crate) fn is(&self, context: &Context) -> bool {
+        let local = context.schedule().as_any().downcast_ref::<Local>();
+        local.is_some_and(|local| Arc::ptr_eq(&local.shared, &self.shared))
     }
 
-    /// What happens to the other fibers when the main one has ended.
-    pub fn drain(self, drain: Drain) -> Self {
-        Self { drain, ..self }
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
-    /// The stack of fibers that do not say otherwise.
-    pub fn stack(self, stack: StackClass) -> Self {
-        Self {
-            limits: Limits {
-                stack,
-                ..self.limits
-            },
-            ..self
-        }
-    }
-
-    /// How many requests may be in flight on one worker; 32 768 by default. A fiber's request above
-    /// that fails with `TooManyRequests`.
-    pub fn requests_max(self, requests_max: u32) -> Self {
-        Self {
-            limits: Limits {
-                requests_max,
-                ..self.limits
-            },
-            ..self
-        }
-    }
-
-    /// How many ids may be live on one worker, fibers included; 16 million by default.
-    pub fn ids_max(self, ids_max: usize) -> Self {
-        Self {
-            limits: Limits {
-                ids_max,
-                ..self.limits
-            },
-            ..self
-        }
-    }
-
-    /// Promises that no plain thread will wake a fiber: when all are parked and nothing is in
-    /// flight, [`Builder::run`] ends with [`RunError::AllAsleep`] instead of waiting for ever.
-    pub fn closed_world(self) -> Self {
-        Self {
-            closed_world: true,
-            ..self
-        }
-    }
-
-    /// Runs `main` on a fiber, and gives its value once it and all others have ended.
-    ///
-    /// Blocks the calling thread, which serves as one of the workers.
+    /// Starts a fiber of this runtime from any thread, see [`spawn`](crate::spawn()).
     ///
     /// # Errors
-    /// When the host fails, when `main` panics or is cancelled, and in a closed world when nothing
-    /// can ever run again.
+    /// When the run is over, or its fibers are being cancelled: [`SpawnError::Ended`].
     #[track_caller]
-    pub fn run<F, T>(self, main: F) -> Result<T, RunError>
+    pub fn spawn<F, T>(&self, body: F) -> Result<JoinHandle<T>, SpawnError>
     where
-        F: FnOnce() -> T + Send,
-        T: Send,
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
     {
-        let workers = self
-            .workers
-            .unwrap_or_else(|| self.env.parallelism())
-            .max(1);
-        let root = Root::new(&self.env)?;
-        let shared = Shared::new(
-            Arc::clone(&self.env),
-            self.limits,
-            Some(root.process),
-            self.closed_world,
-            workers,
-        );
-        tracing::info!(
-            target: "fiber::sched", workers, host = %self.env.describe(), "runtime starts"
-        );
-        let (fiber, handle) = main_fiber(&shared, self.drain, main);
-        let first = SpinLock::new(Some(fiber));
-        let started = self.env.run(workers, &|id| {
-            let first = if id.index() == 0 {
-                first.lock().take()
-            } else {
-                None
-            };
-            work(&shared, id, first);
-        });
-        if let Err(error) = started {
-            shared.fail(RunFault::Env(error));
-            // No worker has run: the main fiber ends as one that never started, here.
-            let unstarted = first.lock().take();
-            drop(unstarted);
-        }
-        root.finish(&self.env);
-        tracing::info!(target: "fiber::sched", "runtime ends");
-        verdict(&shared, handle)
+        FiberBuilder::new().spawn_at(self, body, Location::caller())
+    }
+
+    /// The runtime in numbers.
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.shared)
+    }
+
+    /// How many workers share their work, and how many are dedicated.
+    pub fn workers(&self) -> (usize, usize) {
+        let sharing = self.shared.sharing().len();
+        (sharing, self.shared.lanes.len() - sharing)
+    }
+
+    /// The world that it runs in.
+    pub fn env(&self) -> &SharedEnv {
+        &self.shared.env
     }
 }
 
-impl core::fmt::Debug for Builder {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Builder")
-            .field("workers", &self.workers)
-            .field("drain", &self.drain)
-            .field("closed_world", &self.closed_world)
-            .field("limits", &self.limits)
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("workers", &self.workers())
+            .field("live", &self.shared.live())
             .finish_non_exhaustive()
-    }
-}
-
-/// Says that the main fiber has ended, in whatever way.
-struct MainEnded {
-    shared: Arc<Shared>,
-    drain: Drain,
-}
-
-impl Drop for MainEnded {
-    fn drop(&mut self) {
-        self.shared.advance(match self.drain {
-            Drain::CancelRest => Phase::Cancelling,
-            Drain::Wait => Phase::Waiting,
-        });
-    }
-}
-
-#[track_caller]
-fn main_fiber<F, T>(shared: &Arc<Shared>, drain: Drain, main: F) -> (Runnable, JoinHandle<T>)
-where
-    F: FnOnce() -> T + Send,
-    T: Send,
-{
-    let ended = MainEnded {
-        shared: Arc::clone(shared),
-        drain,
-    };
-    let mut attributes = Attributes::new(core::panic::Location::caller());
-    attributes.name = Some("main".into());
-    attributes.stack = shared.limits.stack;
-    let body = move || {
-        let _ended = ended;
-        main()
-    };
-    // SAFETY: `main` is `Send`. It may borrow: `run` returns only when the workers have, and they
-    // return when every fiber has ended, or will never be resumed and is leaked (I-3).
-    unsafe { Spawn::fiber(body, attributes) }
-}
-
-fn verdict<T>(shared: &Shared, handle: JoinHandle<T>) -> Result<T, RunError> {
-    match shared.take_fault() {
-        Some(RunFault::AllAsleep) => {
-            let fibers = core::mem::take(&mut *shared.parked.lock());
-            return Err(RunError::AllAsleep(AllAsleep { fibers }));
-        }
-        Some(RunFault::Env(error)) => return Err(error.into()),
-        Some(RunFault::Host(fault)) if !handle.is_finished() => return Err(fault.into()),
-        Some(RunFault::Host(_)) | None => {}
-    }
-    Ok(handle.join()?)
-}
-
-/// The process that a runtime's fibers belong to.
-struct Root {
-    shard: Shard,
-    process: Id,
-}
-
-/// The root's shard is looked after by `run` itself.
-struct Nobody;
-
-impl Unpark for Nobody {
-    fn unpark(&self) {}
-}
-
-impl Root {
-    fn new(env: &SharedEnv) -> Result<Self, RunError> {
-        let mut shard = Shard::new(1, Arc::new(Nobody));
-        let process = shard.open(env.id_space(), Namespace::PROCESS, RawDescriptor(0), None)?;
-        Ok(Self { shard, process })
-    }
-
-    fn finish(mut self, env: &SharedEnv) {
-        // Nobody else closes a process yet, and nobody can be inside of it any more.
-        let _ = env.id_space().close(self.process);
-        self.shard.receive(env.id_space(), |received| {
-            debug_assert!(matches!(received, Received::Freed { .. }));
-        });
-        if self.shard.live() == 0 {
-            self.shard.finish(env.id_space());
-        } else {
-            // A plain thread looks at the id right now: it keeps its slot for good.
-            core::mem::forget(self.shard);
-        }
     }
 }
 

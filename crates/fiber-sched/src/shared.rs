@@ -1,25 +1,24 @@
 //! What the workers of one runtime share.
 
-use alloc::{
-    sync::{Arc, Weak},
-    vec::Vec,
-};
+use alloc::{sync::Arc, vec::Vec};
 
 use crossbeam_utils::CachePadded;
 use fiber_core::{
     Context, Id,
-    env::{SharedEnv, Unpark, WorkerId},
-    fiber::{FiberQueue, Inbox, RemoteQueue, Runnable},
+    env::{SharedEnv, WorkerId},
+    fiber::{Inbox, Runnable},
     request::RawDescriptor,
     spin::SpinLock,
 };
 
 use crate::{
     error::RunFault,
-    primitive::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    gate::Gate,
+    idle::Idle,
+    lane::Lane,
+    primitive::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
     quiet::Quiet,
     report::ParkedFiber,
-    runtime::Limits,
 };
 
 const RUNNING: u8 = 0;
@@ -40,116 +39,36 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// Bounds and defaults of one runtime.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) requests_max: u32,
+    pub(crate) ids_max: usize,
+    pub(crate) stack: fiber_core::env::StackClass,
+}
+
 /// One runtime's shared part.
 pub(crate) struct Shared {
     pub(crate) env: SharedEnv,
     pub(crate) limits: Limits,
     pub(crate) process: Option<Id>,
     pub(crate) closed_world: bool,
+    /// The workers that share their work, then the dedicated ones.
     pub(crate) lanes: Vec<CachePadded<Arc<Lane>>>,
+    pub(crate) gate: Gate,
     pub(crate) quiet: Quiet,
+    pub(crate) idle: CachePadded<Idle>,
     phase: AtomicU8,
     /// Workers that have cancelled their fibers.
     heeded: AtomicUsize,
-    /// Fibers launched and not ended.
-    live: CachePadded<AtomicUsize>,
-    /// Workers that sleep, or are about to: bits by index modulo 64.
-    idle: CachePadded<AtomicU64>,
+    /// Fibers launched from outside of the workers. Whoever launches one, or stops the run, holds
+    /// the lock.
+    outside: SpinLock<()>,
+    launched_outside: AtomicU64,
     pub(crate) parked: SpinLock<Vec<ParkedFiber>>,
     fault: SpinLock<Option<RunFault>>,
-    asleep_logged: AtomicU8,
+    asleep_logged: AtomicBool,
     abandoned: AtomicBool,
-}
-
-/// One worker's part that others reach: where its work comes in.
-pub(crate) struct Lane {
-    this: Weak<Self>,
-    /// Fibers of this worker that were woken elsewhere. Bound: the fibers of this worker.
-    pub(crate) inbox: RemoteQueue,
-    /// Fibers that may start anywhere. Bound: the fibers of the runtime.
-    unstarted: SpinLock<FiberQueue>,
-    unstarted_len: AtomicUsize,
-    /// Descriptors whose requests this worker is to cancel. Bound: the closing descriptors.
-    cancels: SpinLock<Vec<RawDescriptor>>,
-    unparker: SpinLock<Option<Arc<dyn Unpark>>>,
-}
-
-impl Lane {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new_cyclic(|this| Self {
-            this: Weak::clone(this),
-            inbox: RemoteQueue::new(),
-            unstarted: SpinLock::new(FiberQueue::new()),
-            unstarted_len: AtomicUsize::new(0),
-            cancels: SpinLock::new(Vec::new()),
-            unparker: SpinLock::new(None),
-        })
-    }
-
-    /// From here on the worker can be woken.
-    pub(crate) fn open(&self, unparker: Arc<dyn Unpark>) {
-        *self.unparker.lock() = Some(unparker);
-    }
-
-    pub(crate) fn unpark(&self) {
-        // Cloned, so that no system call is made under the lock.
-        let unparker = self.unparker.lock().clone();
-        if let Some(unparker) = unparker {
-            unparker.unpark();
-        }
-    }
-
-    pub(crate) fn push_unstarted(&self, fiber: Runnable) {
-        let mut unstarted = self.unstarted.lock();
-        unstarted.push(fiber);
-        self.unstarted_len.store(unstarted.len(), Ordering::SeqCst);
-    }
-
-    pub(crate) fn pop_unstarted(&self) -> Option<Runnable> {
-        if self.unstarted_len() == 0 {
-            return None;
-        }
-        let mut unstarted = self.unstarted.lock();
-        let fiber = unstarted.pop();
-        self.unstarted_len.store(unstarted.len(), Ordering::SeqCst);
-        fiber
-    }
-
-    pub(crate) fn unstarted_len(&self) -> usize {
-        self.unstarted_len.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn take_cancels(&self) -> Vec<RawDescriptor> {
-        let mut cancels = self.cancels.lock();
-        if cancels.is_empty() {
-            Vec::new()
-        } else {
-            core::mem::take(&mut *cancels)
-        }
-    }
-
-    pub(crate) fn has_cancels(&self) -> bool {
-        !self.cancels.lock().is_empty()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.inbox.is_empty() && self.unstarted_len() == 0 && !self.has_cancels()
-    }
-}
-
-// SAFETY: the worker takes its inbox between rounds and resumes each fiber that it finds once, and
-// `keep` holds the lane until `push` is over: a parked fiber's runtime, and so the lane, is alive
-// when it begins (I-11).
-unsafe impl Inbox for Lane {
-    fn push(&self, fiber: Runnable) {
-        let keep = self
-            .this
-            .upgrade()
-            .expect("a parked fiber's runtime is alive");
-        if keep.inbox.push(fiber) {
-            keep.unpark();
-        }
-    }
 }
 
 impl Shared {
@@ -158,30 +77,40 @@ impl Shared {
         limits: Limits,
         process: Option<Id>,
         closed_world: bool,
-        workers: u16,
+        (workers, dedicated): (u16, u16),
     ) -> Arc<Self> {
+        let all = usize::from(workers) + usize::from(dedicated);
+        let lanes = (0..all)
+            .map(|index| CachePadded::new(Lane::new(index >= usize::from(workers))))
+            .collect();
         Arc::new(Self {
             env,
             limits,
             process,
             closed_world,
-            lanes: (0..workers)
-                .map(|_| CachePadded::new(Lane::new()))
-                .collect(),
-            quiet: Quiet::new(usize::from(workers)),
+            lanes,
+            gate: Gate::new(all),
+            quiet: Quiet::new(all),
+            idle: CachePadded::new(Idle::new(usize::from(workers))),
             phase: AtomicU8::new(RUNNING),
             heeded: AtomicUsize::new(0),
-            live: CachePadded::new(AtomicUsize::new(0)),
-            idle: CachePadded::new(AtomicU64::new(0)),
+            outside: SpinLock::new(()),
+            launched_outside: AtomicU64::new(0),
             parked: SpinLock::new(Vec::new()),
             fault: SpinLock::new(None),
-            asleep_logged: AtomicU8::new(0),
+            asleep_logged: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn lane(&self, worker: WorkerId) -> &Arc<Lane> {
         &self.lanes[worker.index()]
+    }
+
+    /// The workers that share their work.
+    pub(crate) fn sharing(&self) -> &[CachePadded<Arc<Lane>>] {
+        let dedicated = self.lanes.iter().rev().take_while(|lane| lane.dedicated);
+        &self.lanes[..self.lanes.len() - dedicated.count()]
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -212,60 +141,93 @@ impl Shared {
         }
     }
 
-    pub(crate) fn launched(&self) {
-        self.live.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A fiber has ended; the last one stops the run.
-    pub(crate) fn ended(&self) {
-        if self.live.fetch_sub(1, Ordering::SeqCst) == 1 && self.phase() > Phase::Running {
-            self.advance(Phase::Stopped);
+    /// Stops the run if its main fiber has ended, and all others have.
+    ///
+    /// Every worker asks in each turn, so that the one whose fiber was the last finds out.
+    pub(crate) fn stop_if_over(&self) {
+        if self.phase() == Phase::Running || self.phase() == Phase::Stopped {
+            return;
         }
-    }
-
-    pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::SeqCst)
-    }
-
-    /// Says that `worker` is about to sleep. It looks at the queues once more afterwards.
-    pub(crate) fn set_idle(&self, worker: WorkerId) {
-        self.idle.fetch_or(idle_bit(worker), Ordering::SeqCst);
-    }
-
-    pub(crate) fn clear_idle(&self, worker: WorkerId) {
-        let bit = idle_bit(worker);
-        if self.idle.load(Ordering::Relaxed) & bit != 0 {
-            self.idle.fetch_and(!bit, Ordering::SeqCst);
-        }
-    }
-
-    /// Work that anybody may do has appeared: wakes one sleeper, if there is one.
-    pub(crate) fn wake_one_idle(&self) {
-        let mut idle = self.idle.load(Ordering::SeqCst);
-        while idle != 0 {
-            let bit = idle & idle.wrapping_neg();
-            match self
-                .idle
-                .compare_exchange(idle, idle & !bit, Ordering::SeqCst, Ordering::SeqCst)
-            {
-                Ok(_) => {
-                    let first = bit.trailing_zeros() as usize;
-                    for lane in self.lanes.iter().skip(first).step_by(64) {
-                        lane.unpark();
-                    }
-                    return;
-                }
-                Err(seen) => idle = seen,
+        let over = {
+            let _outside = self.outside.lock();
+            let over = self.none_live();
+            if over {
+                self.phase.fetch_max(STOPPED, Ordering::SeqCst);
             }
+            over
+        };
+        if over {
+            self.unpark_all();
         }
+    }
+
+    /// Whether every fiber that was launched has ended. Nobody outside launches one meanwhile.
+    ///
+    /// What has ended is read first. Who sees an end sees the launch of that fiber and of all that
+    /// it has launched; so if the sums are equal, what was counted has ended, and nobody was left
+    /// to launch more.
+    fn none_live(&self) -> bool {
+        // Of two workers whose fibers end last, one sees the end at the other.
+        fence(Ordering::SeqCst);
+        let ended: u64 = self.lanes.iter().map(|lane| lane.ended()).sum();
+        ended == self.launched()
+    }
+
+    fn launched(&self) -> u64 {
+        let lanes = self.lanes.iter();
+        lanes.map(|lane| lane.counters.launched.get()).sum::<u64>()
+            + self.launched_outside.load(Ordering::Relaxed)
+    }
+
+    /// How many fibers have been launched and not ended, more or less.
+    pub(crate) fn live(&self) -> u64 {
+        let ended: u64 = self.lanes.iter().map(|lane| lane.ended()).sum();
+        self.launched().saturating_sub(ended)
+    }
+
+    /// Work that anybody may do was pushed: wakes one sleeper, if there is one.
+    pub(crate) fn wake_one_idle(&self) {
+        if let Some(worker) = self.idle.call_one() {
+            self.lane(worker).notify();
+        }
+    }
+
+    /// Takes a fiber from outside of the workers; gives it back if the run is over, or about to be.
+    pub(crate) fn launch_outside(
+        &self,
+        fiber: Runnable,
+        push: impl FnOnce(&Self, Runnable),
+    ) -> Result<(), Runnable> {
+        {
+            let _outside = self.outside.lock();
+            if self.phase() >= Phase::Cancelling {
+                return Err(fiber);
+            }
+            // From here on the run does not end before the fiber has.
+            self.launched_outside.fetch_add(1, Ordering::Relaxed);
+        }
+        push(self, fiber);
+        Ok(())
     }
 
     pub(crate) fn cancel_on(&self, workers: u64, descriptor: RawDescriptor) {
         for (index, lane) in self.lanes.iter().enumerate() {
             if workers & 1 << (index % 64) != 0 {
-                lane.cancels.lock().push(descriptor);
-                lane.unpark();
+                lane.push_cancel(descriptor);
             }
+        }
+    }
+
+    /// Puts a fiber on one worker for good.
+    pub(crate) fn push_pinned(&self, worker: WorkerId, fiber: Runnable) {
+        self.lane(worker).push(fiber);
+    }
+
+    /// What was launched so late that no worker took it ends as cancelled.
+    pub(crate) fn drop_queued(&self) {
+        for lane in &self.lanes {
+            drop(lane.inbox.take());
+            drop(lane.take_unstarted());
         }
     }
 
@@ -280,14 +242,6 @@ impl Shared {
         let heeded =
             phase < Phase::Cancelling || self.heeded.load(Ordering::SeqCst) == self.lanes.len();
         self.phase() == phase && heeded && self.lanes.iter().all(|lane| lane.is_empty())
-    }
-
-    /// A worker could not start: nobody waits for it, neither to be quiet nor to heed the phase.
-    pub(crate) fn absent(&self) {
-        self.heeded();
-        self.quiet.enter(|| false);
-        // Who fell quiet before was not the last one then, and is now.
-        self.unpark_all();
     }
 
     /// Fibers of a worker were abandoned: what they are inside of never becomes free.
@@ -315,7 +269,7 @@ impl Shared {
     /// Says once that every fiber is parked. In an open world a plain thread may still wake one.
     /// The report lets nothing suspend while it is told (I-8).
     pub(crate) fn log_asleep(&self, context: &Context) {
-        if self.live() == 0 || self.asleep_logged.fetch_max(1, Ordering::Relaxed) > 0 {
+        if self.live() == 0 || self.asleep_logged.swap(true, Ordering::Relaxed) {
             return;
         }
         context.report(|fiber| {
@@ -323,8 +277,4 @@ impl Shared {
             tracing::warn!(target: "fiber::sched", %fiber, "all fibers are asleep");
         });
     }
-}
-
-fn idle_bit(worker: WorkerId) -> u64 {
-    1 << (worker.index() % 64)
 }

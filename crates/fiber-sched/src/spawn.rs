@@ -1,23 +1,47 @@
 //! Starting fibers.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::panic::Location;
 
 use fiber_core::{
     Context,
     context::Placement,
-    env::StackClass,
-    fiber::{Attributes, JoinHandle, Spawn},
+    env::{StackClass, WorkerId},
+    fiber::{Attributes, JoinHandle, Priority, Spawn},
 };
 
-/// There is no runtime to spawn on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no runtime on this thread: spawn fibers from inside of `Runtime::run`")]
-#[non_exhaustive]
-pub struct NoRuntime;
+use crate::{lane::Lane, primitive::Ordering, runtime::Runtime, shared::Shared};
 
-/// Starts a fiber that runs `body`, some time soon, on any worker of this runtime. Once it has
-/// started it stays on its worker's thread.
+/// Why a fiber was not spawned. Its closure was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// There is no runtime to spawn on.
+    #[error("no runtime on this thread: spawn inside of `Runtime::run`, or through a `Runtime`")]
+    NoRuntime,
+    /// The run is over, or its fibers are being cancelled.
+    #[error("the runtime has ended: its main fiber has returned")]
+    Ended,
+    /// There is no worker of this number.
+    #[error("there is no worker {}: this runtime has {workers}, from 0", worker.0)]
+    NoSuchWorker {
+        /// Which one was asked for.
+        worker: WorkerId,
+        /// How many there are, dedicated ones included.
+        workers: usize,
+    },
+    /// Every dedicated worker has its fiber.
+    #[error(
+        "all {dedicated} dedicated workers have a fiber: raise `Builder::dedicated` of the runtime"
+    )]
+    NoDedicatedWorker {
+        /// How many there are.
+        dedicated: usize,
+    },
+}
+
+/// Starts a fiber that runs `body`, some time soon, on any worker of this runtime: on the calling
+/// worker, unless another one is free first. Once it has started it stays on its worker's thread.
 ///
 /// The caller goes on; fibers that one fiber spawns start in that order.
 ///
@@ -29,10 +53,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    match Builder::new().spawn(body) {
-        Ok(handle) => handle,
-        Err(error) => panic!("{error}"),
-    }
+    expect(Builder::new().spawn(body))
 }
 
 /// [`spawn`] on the calling worker: neither the closure nor its value leaves the thread.
@@ -45,8 +66,41 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    match Builder::new().spawn_local(body) {
-        Ok(handle) => handle,
+    expect(Builder::new().spawn_local(body))
+}
+
+/// [`spawn`] on the less loaded of two workers drawn at random, rather than at home: for fibers
+/// that live long, such as connections, since a fiber that has started stays where it is.
+///
+/// # Panics
+/// Outside of a runtime; [`Builder::spawn_any`] gives an error instead.
+#[track_caller]
+pub fn spawn_any<F, T>(body: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    expect(Builder::new().spawn_any(body))
+}
+
+/// Starts `count` fibers that run `body(0)`, `body(1)`, …, the same number at each worker. Cheaper
+/// than as many calls of [`spawn`]: each worker is told once.
+///
+/// # Panics
+/// Outside of a runtime; [`Builder::spawn_many`] gives an error instead.
+#[track_caller]
+pub fn spawn_many<F, T>(count: usize, body: F) -> Vec<JoinHandle<T>>
+where
+    F: Fn(usize) -> T + Send + Sync + 'static,
+    T: Send + 'static,
+{
+    expect(Builder::new().spawn_many(count, body))
+}
+
+#[track_caller]
+fn expect<T>(spawned: Result<T, SpawnError>) -> T {
+    match spawned {
+        Ok(spawned) => spawned,
         Err(error) => panic!("{error}"),
     }
 }
@@ -57,14 +111,27 @@ where
 pub struct Builder {
     name: Option<Box<str>>,
     stack: Option<StackClass>,
+    priority: Priority,
+    home: Home,
+}
+
+/// Where a fiber is to live.
+#[derive(Clone, Copy, Debug, Default)]
+enum Home {
+    #[default]
+    Anywhere,
+    Worker(WorkerId),
+    Dedicated,
 }
 
 impl Builder {
-    /// No name, the runtime's default stack.
+    /// No name, the runtime's default stack, the normal priority, any worker.
     pub const fn new() -> Self {
         Self {
             name: None,
             stack: None,
+            priority: Priority::Normal,
+            home: Home::Anywhere,
         }
     }
 
@@ -84,18 +151,43 @@ impl Builder {
         }
     }
 
+    /// How urgent the fiber is, among those of its worker. A lower priority is never shut out: a
+    /// ready fiber that is passed over in 8 rounds of its worker runs in the next one.
+    pub fn priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// The fiber lives on this worker, whoever is free. Dedicated workers come behind the others.
+    /// [`Builder::spawn_local`], [`Builder::spawn_any`] and [`Builder::spawn_many`] do not ask.
+    pub fn worker(self, worker: WorkerId) -> Self {
+        Self {
+            home: Home::Worker(worker),
+            ..self
+        }
+    }
+
+    /// The fiber gets a dedicated worker, see
+    /// [`Builder::dedicated`](crate::Builder::dedicated) of the runtime, which is free again when
+    /// the fiber has ended, in whatever way.
+    pub fn dedicated(self) -> Self {
+        Self {
+            home: Home::Dedicated,
+            ..self
+        }
+    }
+
     /// Starts the fiber, see [`spawn`].
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and when there is no such worker.
     #[track_caller]
-    pub fn spawn<F, T>(self, body: F) -> Result<JoinHandle<T>, NoRuntime>
+    pub fn spawn<F, T>(self, body: F) -> Result<JoinHandle<T>, SpawnError>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
-        unsafe { self.launch(body, Placement::Anywhere, Location::caller()) }
+        let runtime = Runtime::current().ok_or(SpawnError::NoRuntime)?;
+        self.spawn_at(&runtime, body, Location::caller())
     }
 
     /// Starts the fiber on the calling worker, see [`spawn_local`].
@@ -103,13 +195,119 @@ impl Builder {
     /// # Errors
     /// Outside of a runtime.
     #[track_caller]
-    pub fn spawn_local<F, T>(self, body: F) -> Result<JoinHandle<T>, NoRuntime>
+    pub fn spawn_local<F, T>(self, body: F) -> Result<JoinHandle<T>, SpawnError>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
         // SAFETY: it borrows nothing, and `Here` keeps it on this thread (I-11).
         unsafe { self.launch(body, Placement::Here, Location::caller()) }
+    }
+
+    /// Starts the fiber on the less loaded of two workers, see [`spawn_any`].
+    ///
+    /// # Errors
+    /// Outside of a runtime.
+    #[track_caller]
+    pub fn spawn_any<F, T>(self, body: F) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
+        unsafe { self.launch(body, Placement::Spread, Location::caller()) }
+    }
+
+    /// Starts many fibers, see [`spawn_many`].
+    ///
+    /// # Errors
+    /// Outside of a runtime.
+    #[track_caller]
+    pub fn spawn_many<F, T>(self, count: usize, body: F) -> Result<Vec<JoinHandle<T>>, SpawnError>
+    where
+        F: Fn(usize) -> T + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let spawned_at = Location::caller();
+        let body = Arc::new(body);
+        Context::with(|context| {
+            let context = context.ok_or(SpawnError::NoRuntime)?;
+            let mut handles = Vec::with_capacity(count);
+            context.launch_many((0..count).map(|index| {
+                let body = Arc::clone(&body);
+                let attributes = self.clone().attributes(context.default_stack(), spawned_at);
+                // SAFETY: the closure and its value may move between threads and borrow nothing
+                // (I-11).
+                let (fiber, handle) = unsafe { Spawn::fiber(move || body(index), attributes) };
+                handles.push(handle);
+                fiber
+            }));
+            Ok(handles)
+        })
+    }
+
+    /// [`Builder::spawn`] on `runtime`, from any thread.
+    pub(crate) fn spawn_at<F, T>(
+        self,
+        runtime: &Runtime,
+        body: F,
+        spawned_at: &'static Location<'static>,
+    ) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let shared = runtime.shared();
+        let (placement, claim) = self.placement(shared)?;
+        let body = move || {
+            let _claim = claim;
+            body()
+        };
+        let inside = Context::with(|context| context.is_some_and(|context| runtime.is(context)));
+        if inside {
+            // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
+            return unsafe { self.launch(body, placement, spawned_at) };
+        }
+        let mut attributes = self.attributes(shared.limits.stack, spawned_at);
+        attributes.process = shared.process;
+        // SAFETY: as above (I-11).
+        let (fiber, handle) = unsafe { Spawn::fiber(body, attributes) };
+        let launched = shared.launch_outside(fiber, |shared, fiber| match placement {
+            Placement::On(worker) => shared.push_pinned(worker, fiber),
+            _ => shared.push_from_outside(fiber),
+        });
+        match launched {
+            Ok(()) => Ok(handle),
+            Err(unstarted) => {
+                drop(unstarted);
+                Err(SpawnError::Ended)
+            }
+        }
+    }
+
+    fn placement(&self, shared: &Shared) -> Result<(Placement, Option<Claim>), SpawnError> {
+        match self.home {
+            Home::Anywhere => Ok((Placement::Anywhere, None)),
+            Home::Worker(worker) if worker.index() < shared.lanes.len() => {
+                Ok((Placement::On(worker), None))
+            }
+            Home::Worker(worker) => Err(SpawnError::NoSuchWorker {
+                worker,
+                workers: shared.lanes.len(),
+            }),
+            Home::Dedicated => {
+                let (worker, claim) = Claim::of_one(shared)?;
+                Ok((Placement::On(worker), Some(claim)))
+            }
+        }
+    }
+
+    fn attributes(self, stack: StackClass, spawned_at: &'static Location<'static>) -> Attributes {
+        let mut attributes = Attributes::new(spawned_at);
+        attributes.name = self.name;
+        attributes.stack = self.stack.unwrap_or(stack);
+        attributes.priority = self.priority;
+        attributes
     }
 
     /// # Safety
@@ -119,19 +317,41 @@ impl Builder {
         body: F,
         placement: Placement,
         spawned_at: &'static Location<'static>,
-    ) -> Result<JoinHandle<T>, NoRuntime>
+    ) -> Result<JoinHandle<T>, SpawnError>
     where
         F: FnOnce() -> T,
     {
         Context::with(|context| {
-            let context = context.ok_or(NoRuntime)?;
-            let mut attributes = Attributes::new(spawned_at);
-            attributes.name = self.name;
-            attributes.stack = self.stack.unwrap_or_else(|| context.default_stack());
+            let context = context.ok_or(SpawnError::NoRuntime)?;
+            let attributes = self.attributes(context.default_stack(), spawned_at);
             // SAFETY: by the caller's promise (I-11).
             let (fiber, handle) = unsafe { Spawn::fiber(body, attributes) };
             context.launch(fiber, placement);
             Ok(handle)
         })
+    }
+}
+
+/// A fiber's right to a dedicated worker, given back when its closure is gone.
+struct Claim(Arc<Lane>);
+
+impl Claim {
+    fn of_one(shared: &Shared) -> Result<(WorkerId, Self), SpawnError> {
+        let sharing = shared.sharing().len();
+        for (index, lane) in shared.lanes.iter().enumerate().skip(sharing) {
+            if !lane.taken.swap(true, Ordering::AcqRel) {
+                let index = u16::try_from(index).expect("workers are numbered by u16");
+                return Ok((WorkerId(index), Self(Arc::clone(lane))));
+            }
+        }
+        Err(SpawnError::NoDedicatedWorker {
+            dedicated: shared.lanes.len() - sharing,
+        })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.taken.store(false, Ordering::Release);
     }
 }

@@ -49,6 +49,11 @@ impl Context {
         !self.staged.borrow().is_empty() || self.shard.borrow().has_handed_over()
     }
 
+    /// How many requests the next turn hands to the host.
+    pub fn staged_len(&self) -> usize {
+        self.staged.borrow().len()
+    }
+
     /// How many requests the host has not answered.
     pub fn inflight(&self) -> usize {
         self.inflight.borrow().len()

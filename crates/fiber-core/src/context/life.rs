@@ -10,7 +10,7 @@ use corosensei::{Coroutine, CoroutineResult};
 use super::{Context, Id, Namespace, Placement, mem};
 use crate::{
     env::{Payload, StackClass, StackError, StackMemory, Unwind},
-    fiber::{ExitReason, Fiber, Header, Runnable},
+    fiber::{ExitReason, Fiber, FiberQueue, Header, Runnable},
     park::{BUDGET, Masked},
     request::RawDescriptor,
     stack::OwnedStack,
@@ -51,18 +51,41 @@ pub struct FiberReport<'a> {
 impl Context {
     /// Gives a new fiber its id and its process and hands it to the scheduler.
     pub fn launch(&self, fiber: Runnable, placement: Placement) {
-        let process = self.process();
+        self.register(&fiber);
+        self.schedule().launch(fiber, placement);
+    }
+
+    /// [`Context::launch`] of many, spread over all workers.
+    pub fn launch_many(&self, fibers: impl Iterator<Item = Runnable>) {
+        let mut registered = FiberQueue::new();
+        for fiber in fibers {
+            self.register(&fiber);
+            registered.push(fiber);
+        }
+        self.schedule().launch_many(registered);
+    }
+
+    fn register(&self, fiber: &Runnable) {
+        let header = fiber.fiber().header();
+        if header.process().is_none() {
+            header.set_process(self.process());
+        }
+        self.identify(header);
+    }
+
+    fn identify(&self, header: &Header) {
         let opened = self.shard.borrow_mut().open(
             self.env().id_space(),
             Namespace::FIBER,
             RawDescriptor(0),
-            process,
+            header.process(),
         );
-        if let Err(full) = opened {
-            tracing::warn!(target: "fiber::core", error = %full, "a fiber goes without an id");
+        match opened {
+            Ok(id) => header.set_id(id),
+            Err(error) => {
+                tracing::warn!(target: "fiber::core", %error, "a fiber goes without an id");
+            }
         }
-        fiber.fiber().header().set_identity(opened.ok(), process);
-        self.schedule().launch(fiber, placement);
     }
 
     /// Runs `fiber`, a ready or new one of this worker, until it suspends or ends.
@@ -110,6 +133,10 @@ impl Context {
     /// Attaches a stack; from here on the fiber stays on this thread (I-11).
     fn start(&self, fiber: &Fiber) -> Result<(), StackError> {
         let header = fiber.header();
+        if header.id().is_none() {
+            // Launched from outside, where there is no worker that could have named it.
+            self.identify(header);
+        }
         let memory = self.take_stack(header.stack_class())?;
         let raw = fiber.as_raw();
         let stack = OwnedStack::new(memory, raw);

@@ -12,6 +12,7 @@ use core::{
 use corosensei::{Coroutine, Yielder};
 
 use super::{
+    bands::Priority,
     block::VTable,
     exit::{ExitReason, Interrupt},
     runnable::Runnable,
@@ -22,7 +23,7 @@ use crate::{
     env::{StackClass, Unwind},
     id::Id,
     operation::{Latch, LatchOperation},
-    primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering},
+    primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     stack::OwnedStack,
     timeout::TimeoutScope,
 };
@@ -37,16 +38,22 @@ pub struct Attributes {
     pub name: Option<Box<str>>,
     /// How large a stack it gets at its first run.
     pub stack: StackClass,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Whose it is; of the process that launches it if this says nothing.
+    pub process: Option<Id>,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
 }
 
 impl Attributes {
-    /// No name, the default stack.
+    /// No name, the default stack, the normal priority.
     pub const fn new(spawned_at: &'static Location<'static>) -> Self {
         Self {
             name: None,
             stack: StackClass::K256,
+            priority: Priority::Normal,
+            process: None,
             spawned_at,
         }
     }
@@ -59,7 +66,8 @@ impl Attributes {
 /// | `refs`, `wake`, `token`, `cancel`, `started` | anyone, atomics |
 /// | `finished`, `panicked`, `claims`, `exit` | anyone, atomics |
 /// | `next` | whoever has the fiber in a queue |
-/// | `home`, `id` | written before the fiber can be parked; then read by anyone |
+/// | `id` | written by whoever launches or starts it, once; read by anyone |
+/// | `home` | written before the fiber can be parked; then read by anyone |
 /// | the rest | the home worker only |
 pub(crate) struct Header {
     refs: AtomicUsize,
@@ -75,7 +83,8 @@ pub(crate) struct Header {
     /// The whole block, closure and all, which a reference to the header does not reach.
     this: Cell<Option<NonNull<Self>>>,
     home: Cell<Option<NonNull<dyn Inbox>>>,
-    id: Cell<Option<Id>>,
+    /// 0 until it has one.
+    id: AtomicU64,
     process: Cell<Option<Id>>,
     mask: Cell<u32>,
     waiting_for: Cell<&'static str>,
@@ -106,8 +115,8 @@ impl Header {
             next: AtomicPtr::new(ptr::null_mut()),
             this: Cell::new(None),
             home: Cell::new(None),
-            id: Cell::new(None),
-            process: Cell::new(None),
+            id: AtomicU64::new(0),
+            process: Cell::new(attributes.process),
             mask: Cell::new(0),
             waiting_for: Cell::new("its first run"),
             scopes: Cell::new(ptr::null()),
@@ -139,16 +148,25 @@ impl Header {
     }
 
     pub(crate) fn id(&self) -> Option<Id> {
-        self.id.get()
+        // A number and nothing behind it: there is nothing to be ordered with.
+        Id::from_bits(self.id.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn priority(&self) -> Priority {
+        self.attributes.priority
     }
 
     pub(crate) fn process(&self) -> Option<Id> {
         self.process.get()
     }
 
-    /// Names the fiber; before it is launched, while one thread has it.
-    pub(crate) fn set_identity(&self, id: Option<Id>, process: Option<Id>) {
-        self.id.set(id);
+    /// Names the fiber.
+    pub(crate) fn set_id(&self, id: Id) {
+        self.id.store(id.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Says whose it is; before it is launched, while one thread has it.
+    pub(crate) fn set_process(&self, process: Option<Id>) {
         self.process.set(process);
     }
 
@@ -330,6 +348,11 @@ impl Fiber {
     /// Where it was spawned.
     pub fn spawned_at(&self) -> &'static Location<'static> {
         self.header().spawned_at()
+    }
+
+    /// How urgent it is.
+    pub fn priority(&self) -> Priority {
+        self.header().priority()
     }
 
     /// Whether it has ended, in whatever way.

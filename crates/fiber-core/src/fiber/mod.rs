@@ -11,6 +11,7 @@
 //! closure, later the result. While a fiber is unstarted it has no stack and may be moved between
 //! workers; once started it never changes its OS thread (I-11).
 
+mod bands;
 mod block;
 mod exit;
 mod header;
@@ -23,6 +24,7 @@ mod runnable;
 mod wake;
 
 pub use self::{
+    bands::{Bands, Priority},
     block::Spawn,
     exit::{ExitReason, PanicPayload},
     header::{Attributes, Fiber},

@@ -2,6 +2,7 @@
 
 use alloc::{boxed::Box, rc::Rc, sync::Arc};
 use core::{
+    any::Any,
     net::{Ipv4Addr, SocketAddr},
     ptr::NonNull,
     time::Duration,
@@ -11,7 +12,7 @@ use super::Context;
 use crate::{
     context::{Parts, Placement, Schedule},
     env::{Env, PortConfig, StackClass, Wait, WorkerId},
-    fiber::{Inbox, Runnable},
+    fiber::{FiberQueue, Inbox, Runnable},
     request::{Outcome, RawDescriptor, Request, RequestKind, Token},
     script::ScriptEnv,
     timer::TimerNode,
@@ -41,7 +42,15 @@ impl Schedule for Nobody {
         unreachable!("no fiber runs here");
     }
 
+    fn launch_many(&self, _: FiberQueue) {
+        unreachable!("no fiber runs here");
+    }
+
     fn cancel_on(&self, _: u64, _: RawDescriptor) {}
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 fn context(env: &Arc<ScriptEnv>) -> Context {

@@ -1,0 +1,211 @@
+//! One worker's part that others reach: where its work comes in, and what it counts.
+
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+
+use fiber_core::{
+    env::Unpark,
+    fiber::{Bands, FiberQueue, Inbox, Priority, RemoteQueue, Runnable},
+    request::RawDescriptor,
+    spin::SpinLock,
+};
+
+use crate::{
+    counters::Counters,
+    primitive::{AtomicBool, AtomicUsize, Ordering},
+};
+
+/// How many fibers a thief takes at the most.
+const STEAL_MAX: usize = 128;
+
+/// One worker's part that others reach.
+pub(crate) struct Lane {
+    this: Weak<Self>,
+    /// Whether one fiber has the worker to itself, or nobody: nothing is placed on it by itself.
+    pub(crate) dedicated: bool,
+    /// Whether a fiber has the dedicated worker.
+    pub(crate) taken: AtomicBool,
+    /// Fibers of this worker that were woken elsewhere, or placed here from elsewhere. Bound: the
+    /// fibers of the runtime.
+    pub(crate) inbox: RemoteQueue,
+    /// Fibers that may start anywhere. Bound: the fibers of the runtime.
+    unstarted: SpinLock<Bands>,
+    unstarted_lens: [AtomicUsize; 3],
+    /// Descriptors whose requests this worker is to cancel. Bound: the closing descriptors.
+    cancels: SpinLock<Vec<RawDescriptor>>,
+    /// Whether the worker waits in the host, or is about to look at its queues once more and then
+    /// wait. Whoever pushes and does not see it is seen by that look.
+    sleeping: AtomicBool,
+    unparker: SpinLock<Option<Arc<dyn Unpark>>>,
+    /// Written by the worker alone.
+    pub(crate) counters: Counters,
+    /// Wake-ups of this worker by others.
+    pub(crate) wakes: Wakes,
+}
+
+/// How often others had something for the worker.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    /// And it slept, so that it was rung up.
+    pub(crate) sent: AtomicUsize,
+    /// And it was awake, or on its way.
+    pub(crate) elided: AtomicUsize,
+}
+
+impl Lane {
+    pub(crate) fn new(dedicated: bool) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            dedicated,
+            taken: AtomicBool::new(false),
+            inbox: RemoteQueue::new(),
+            unstarted: SpinLock::new(Bands::new()),
+            unstarted_lens: core::array::from_fn(|_| AtomicUsize::new(0)),
+            cancels: SpinLock::new(Vec::new()),
+            sleeping: AtomicBool::new(false),
+            unparker: SpinLock::new(None),
+            counters: Counters::default(),
+            wakes: Wakes::default(),
+        })
+    }
+
+    /// From here on the worker can be woken.
+    pub(crate) fn open(&self, unparker: Arc<dyn Unpark>) {
+        *self.unparker.lock() = Some(unparker);
+    }
+
+    /// The worker is gone: what it was woken through is given back.
+    pub(crate) fn close(&self) {
+        let unparker = self.unparker.lock().take();
+        drop(unparker);
+    }
+
+    /// Ends the worker's wait, now or the next one.
+    pub(crate) fn unpark(&self) {
+        // Cloned, so that no system call is made under the lock.
+        let unparker = self.unparker.lock().clone();
+        if let Some(unparker) = unparker {
+            unparker.unpark();
+        }
+    }
+
+    /// Has the worker look at what was pushed for it before: rings it up if it sleeps.
+    pub(crate) fn notify(&self) {
+        if self.sleeping.load(Ordering::SeqCst) {
+            self.wakes.sent.fetch_add(1, Ordering::Relaxed);
+            self.unpark();
+        } else {
+            self.wakes.elided.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_sleeping(&self) -> bool {
+        self.sleeping.load(Ordering::Relaxed)
+    }
+
+    /// The worker says whether it is about to sleep; if so it looks at its queues once more.
+    pub(crate) fn set_sleeping(&self, sleeping: bool) {
+        self.sleeping.store(sleeping, Ordering::SeqCst);
+    }
+
+    pub(crate) fn push_unstarted(&self, fiber: Runnable) {
+        let mut unstarted = self.unstarted.lock();
+        unstarted.push(fiber);
+        self.publish(&unstarted);
+    }
+
+    pub(crate) fn push_all_unstarted(&self, fibers: &mut FiberQueue) {
+        let mut unstarted = self.unstarted.lock();
+        unstarted.push_all(fibers);
+        self.publish(&unstarted);
+    }
+
+    pub(crate) fn pop_unstarted(&self, priority: Priority) -> Option<Runnable> {
+        if self.unstarted_lens[priority.index()].load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut unstarted = self.unstarted.lock();
+        let fiber = unstarted.pop(priority);
+        self.publish(&unstarted);
+        fiber
+    }
+
+    /// Takes a share of what waits here.
+    pub(crate) fn steal(&self) -> FiberQueue {
+        if self.unstarted_len() == 0 {
+            return FiberQueue::new();
+        }
+        let mut unstarted = self.unstarted.lock();
+        let stolen = unstarted.split(STEAL_MAX);
+        self.publish(&unstarted);
+        stolen
+    }
+
+    pub(crate) fn take_unstarted(&self) -> Bands {
+        let mut unstarted = self.unstarted.lock();
+        let all = core::mem::take(&mut *unstarted);
+        self.publish(&unstarted);
+        all
+    }
+
+    fn publish(&self, unstarted: &Bands) {
+        for (published, len) in self.unstarted_lens.iter().zip(unstarted.lens()) {
+            if published.load(Ordering::Relaxed) != len {
+                published.store(len, Ordering::SeqCst);
+            }
+        }
+    }
+
+    pub(crate) fn unstarted_lens(&self) -> [usize; 3] {
+        [0, 1, 2].map(|band| self.unstarted_lens[band].load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn unstarted_len(&self) -> usize {
+        self.unstarted_lens().into_iter().sum()
+    }
+
+    /// How many fibers wait for their turn here, as far as others can see.
+    pub(crate) fn queued(&self) -> usize {
+        self.counters.ready.get_usize() + self.unstarted_len()
+    }
+
+    pub(crate) fn push_cancel(&self, descriptor: RawDescriptor) {
+        self.cancels.lock().push(descriptor);
+        self.notify();
+    }
+
+    pub(crate) fn take_cancels(&self) -> Vec<RawDescriptor> {
+        core::mem::take(&mut *self.cancels.lock())
+    }
+
+    pub(crate) fn has_cancels(&self) -> bool {
+        !self.cancels.lock().is_empty()
+    }
+
+    /// Whether nothing waits here that others have put.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.unstarted_len() == 0 && !self.has_cancels()
+    }
+
+    /// How many fibers have ended here. Who sees an end sees the launches before it.
+    pub(crate) fn ended(&self) -> u64 {
+        self.counters.ended.acquire()
+    }
+}
+
+// SAFETY: the worker takes its inbox between rounds and resumes each fiber that it finds once, and
+// `keep` holds the lane until `push` is over: the runtime of a fiber that is parked, or is just
+// being launched, and so the lane, is alive when it begins (I-11).
+unsafe impl Inbox for Lane {
+    fn push(&self, fiber: Runnable) {
+        let keep = self
+            .this
+            .upgrade()
+            .expect("a parked fiber's runtime is alive");
+        if keep.inbox.push(fiber) {
+            keep.notify();
+        }
+    }
+}

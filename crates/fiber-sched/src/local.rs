@@ -1,0 +1,99 @@
+//! A worker's scheduler as its fibers see it: timers, and where new fibers go.
+
+use alloc::sync::Arc;
+use core::{any::Any, cell::RefCell, ptr::NonNull};
+
+use fiber_core::{
+    context::{Context, Placement, Schedule},
+    env::WorkerId,
+    fiber::{FiberQueue, Runnable},
+    request::RawDescriptor,
+    timer::TimerNode,
+};
+
+use crate::{
+    lane::Lane,
+    place::{Dice, draw},
+    shared::Shared,
+    wheel::Wheel,
+};
+
+/// What a worker's fibers ask of the scheduler.
+pub(crate) struct Local {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lane: Arc<Lane>,
+    worker: WorkerId,
+    pub(crate) wheel: RefCell<Wheel>,
+    dice: Dice,
+}
+
+impl Local {
+    pub(crate) fn new(shared: &Arc<Shared>, worker: WorkerId) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            lane: Arc::clone(shared.lane(worker)),
+            worker,
+            wheel: RefCell::new(Wheel::new(shared.env.now())),
+            dice: Dice::new(&*shared.env),
+        }
+    }
+
+    /// Where a fiber goes that may go anywhere.
+    fn place(&self, context: &Context, fiber: Runnable) {
+        if self.lane.dedicated {
+            self.spread(context, fiber);
+        } else if self.shared.sharing().len() == 1 {
+            // Nobody could take it: no queue that others reach is needed.
+            context.ready(fiber);
+        } else if self.shared.is_overloaded(self.worker) {
+            self.spread(context, fiber);
+        } else {
+            self.lane.push_unstarted(fiber);
+            self.shared.wake_one_idle();
+        }
+    }
+
+    fn spread(&self, context: &Context, fiber: Runnable) {
+        let draw = |n| draw(context, &self.dice, n);
+        let worker = self.shared.pick(draw, context.now());
+        self.shared.push_shared(worker, fiber);
+    }
+}
+
+impl Schedule for Local {
+    unsafe fn arm(&self, node: NonNull<TimerNode>) {
+        // SAFETY: by the caller's promise (I-12).
+        unsafe { self.wheel.borrow_mut().insert(node) };
+    }
+
+    unsafe fn disarm(&self, node: &TimerNode) {
+        self.wheel.borrow_mut().remove(node);
+    }
+
+    fn launch(&self, fiber: Runnable, placement: Placement) {
+        self.lane.counters.launched.add(1);
+        Context::with(|context| {
+            let context = context.expect("launched on its worker");
+            match placement {
+                Placement::Here => context.ready(fiber),
+                Placement::On(worker) if worker == self.worker => context.ready(fiber),
+                Placement::On(worker) => self.shared.push_pinned(worker, fiber),
+                Placement::Spread => self.spread(context, fiber),
+                _ => self.place(context, fiber),
+            }
+        });
+    }
+
+    fn launch_many(&self, fibers: FiberQueue) {
+        self.lane.counters.launched.add(fibers.len() as u64);
+        self.shared.push_spread(fibers);
+    }
+
+    fn cancel_on(&self, workers: u64, descriptor: RawDescriptor) {
+        self.shared.cancel_on(workers, descriptor);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

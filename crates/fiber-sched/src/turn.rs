@@ -1,0 +1,343 @@
+//! A worker's loop.
+//!
+//! ```text
+//! turn:  clock once ─▶ due timers ─▶ rounds ─▶ host turn (submits; waits if nothing is runnable)
+//! round: those whose turn it is run once, see `rounds`; then the inbox is read
+//! ```
+//!
+//! Rounds end when nothing is runnable, [`RESUMES`] fibers were resumed, or one of them has used
+//! its budget up.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::{iter, mem};
+
+use fiber_core::{
+    context::{Context, Resumed},
+    env::{HostFault, Instant, Site, Wait, WorkerId},
+    fiber::{Priority, Runnable},
+};
+
+use crate::{
+    counters::Counters,
+    error::RunFault,
+    local::Local,
+    rounds::Rounds,
+    shared::{Phase, Shared},
+};
+
+/// How many fibers are resumed before the host gets its turn.
+const RESUMES: usize = 128;
+/// After how many turns without a wait a worker's time is accounted for.
+const ACCOUNT_TURNS: u64 = 64;
+
+const STEAL: Site = Site::new("sched.steal");
+
+/// The loop's view of its worker, and what it remembers.
+pub(crate) struct Turn<'worker> {
+    context: &'worker Context,
+    local: &'worker Local,
+    id: WorkerId,
+    /// Whether the fibers here were cancelled after the main one had ended.
+    cancelled: bool,
+    /// Whether this worker is counted as quiet.
+    quiet: bool,
+    rounds: Rounds,
+    /// Until when it is known whether the worker was busy.
+    accounted: Instant,
+}
+
+impl<'worker> Turn<'worker> {
+    pub(crate) fn new(context: &'worker Context, local: &'worker Local, id: WorkerId) -> Self {
+        Self {
+            context,
+            local,
+            id,
+            cancelled: false,
+            quiet: false,
+            rounds: Rounds::default(),
+            accounted: context.now(),
+        }
+    }
+
+    /// Runs fibers until the run has stopped.
+    pub(crate) fn work(&mut self) {
+        while self.shared().phase() != Phase::Stopped {
+            self.heed_phase();
+            self.fire_timers();
+            self.run_rounds();
+            self.shared().stop_if_over();
+            let wait = if self.has_work() {
+                Wait::No
+            } else {
+                self.idle()
+            };
+            if let Err(fault) = self.turn(wait) {
+                tracing::error!(
+                    target: "fiber::sched", worker = self.id.0, error = %fault, "broken"
+                );
+                self.shared().fail(RunFault::Host(fault));
+                self.shared().advance(Phase::Stopped);
+            }
+            self.awake();
+        }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.local.shared
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.local.lane.counters
+    }
+
+    /// The host's turn, and what is counted about it.
+    fn turn(&mut self, wait: Wait) -> Result<(), HostFault> {
+        let counters = &self.local.lane.counters;
+        let turns = counters.turns.get();
+        counters.turns.set(turns + 1);
+        counters.yields.set(self.context.yields());
+        let staged = self.context.staged_len() as u64;
+        counters.requests.add(staged);
+        counters.batch_max.raise(staged);
+        let waits = wait != Wait::No;
+        if !waits && !turns.is_multiple_of(ACCOUNT_TURNS) {
+            return self.context.turn(wait).map(drop);
+        }
+        let before = self.context.now();
+        let busy = before.saturating_since(self.accounted);
+        let turned = self.context.turn(wait);
+        self.accounted = if waits { self.context.now() } else { before };
+        let asleep = self.accounted.saturating_since(before);
+        counters.sleeps.add(u64::from(waits));
+        counters.spent(busy, asleep, self.accounted);
+        turned.map(drop)
+    }
+
+    /// The main fiber has ended: what started here is cancelled, once.
+    fn heed_phase(&mut self) {
+        if self.shared().phase() == Phase::Cancelling && !self.cancelled {
+            self.cancelled = true;
+            if self.shared().is_asleep() {
+                self.context
+                    .report(|fiber| self.shared().parked.lock().push(fiber.into()));
+            }
+            self.context.cancel_all();
+            self.shared().heeded();
+        }
+    }
+
+    fn fire_timers(&self) {
+        if self.local.wheel.borrow().len() == 0 {
+            return;
+        }
+        let now = self.context.now();
+        loop {
+            let due = self.local.wheel.borrow_mut().pop_due(now);
+            let Some(node) = due else { return };
+            // SAFETY: it was in the wheel until just now, so it is in place (I-12).
+            unsafe { node.as_ref() }.expire();
+        }
+    }
+
+    fn run_rounds(&self) {
+        let mut resumed = 0;
+        while resumed < RESUMES {
+            self.read_inbox();
+            let round = self.run_round(RESUMES - resumed);
+            if round == 0 || self.context.take_overdue() {
+                return;
+            }
+            resumed += round;
+        }
+    }
+
+    fn read_inbox(&self) {
+        if !self.local.lane.inbox.is_empty() {
+            self.context.ready_all(&mut self.local.lane.inbox.take());
+        }
+        if self.local.lane.has_cancels() {
+            for descriptor in self.local.lane.take_cancels() {
+                self.context.cancel_requests_on(descriptor);
+            }
+        }
+    }
+
+    /// Runs those whose turn it is, once, and at most `max` of them.
+    fn run_round(&self, max: usize) -> usize {
+        let ready = self.context.ready_lens();
+        let len = ready.iter().sum::<usize>() as u64;
+        self.counters().ready.set(len);
+        self.counters().ready_max.raise(len);
+        let quotas = self
+            .rounds
+            .plan(ready, self.local.lane.unstarted_lens(), max);
+        let mut resumed = 0;
+        for (priority, quota) in Priority::ALL.into_iter().zip(quotas) {
+            for _ in 0..quota.ready {
+                // SAFETY: it is resumed just below, here (I-11).
+                let Some(fiber) = (unsafe { self.context.take_ready(priority) }) else {
+                    break;
+                };
+                self.resume(fiber);
+                resumed += 1;
+            }
+            for _ in 0..quota.unstarted {
+                let Some(fiber) = self.local.lane.pop_unstarted(priority) else {
+                    break;
+                };
+                self.resume(fiber);
+                resumed += 1;
+            }
+        }
+        resumed
+    }
+
+    fn resume(&self, fiber: Runnable) {
+        let counters = self.counters();
+        if !fiber.fiber().is_started() {
+            counters.started.add(1);
+            if self.shared().phase() >= Phase::Cancelling {
+                fiber.fiber().cancel();
+            }
+        }
+        counters.resumes.add(1);
+        if self.context.resume(fiber) == Resumed::Finished {
+            counters.ended.release(1);
+        }
+    }
+
+    /// After a fault fibers may be left that have not started: they end as cancelled ones, each on
+    /// a stack of its own. Those that had started are left where they are.
+    pub(crate) fn end_unstarted(&self) {
+        // What an ending one launches is ended, too; what it wakes is not resumed any more.
+        loop {
+            let ready = Priority::ALL.into_iter().flat_map(|priority| {
+                (0..self.context.ready_lens()[priority.index()]).filter_map(move |_| {
+                    // SAFETY: it goes back, or is resumed, here (I-11).
+                    unsafe { self.context.take_ready(priority) }
+                })
+            });
+            let (started, mut unstarted): (Vec<_>, Vec<_>) =
+                ready.partition(|fiber| fiber.fiber().is_started());
+            for fiber in started {
+                self.context.ready(fiber);
+            }
+            for priority in Priority::ALL {
+                unstarted.extend(iter::from_fn(|| self.local.lane.pop_unstarted(priority)));
+            }
+            if unstarted.is_empty() {
+                return;
+            }
+            for fiber in unstarted {
+                self.resume(fiber);
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.context.has_ready()
+            || !self.local.lane.inbox.is_empty()
+            || self.local.lane.unstarted_len() > 0
+            || self.local.lane.has_cancels()
+            || self.shared().phase() == Phase::Stopped
+    }
+
+    /// Nothing to run here: steals, or says how long the host may wait.
+    fn idle(&mut self) -> Wait {
+        if self.steal() {
+            return Wait::No;
+        }
+        let (shared, lane) = (&self.local.shared, &self.local.lane);
+        lane.set_sleeping(true);
+        if !lane.dedicated {
+            shared.idle.about_to_sleep(self.id);
+        }
+        // Whoever pushed before it could see us sleep is seen by us now.
+        shared.stop_if_over();
+        let stealable = || shared.sharing().iter().any(|lane| lane.unstarted_len() > 0);
+        if self.has_work() || (!lane.dedicated && stealable()) {
+            return Wait::No;
+        }
+        let deadline = self.local.wheel.borrow().next_deadline();
+        // What is to happen never does not keep anybody awake.
+        let deadline = deadline.filter(|deadline| *deadline < Instant::NEVER);
+        match deadline {
+            Some(deadline) => Wait::Until(deadline),
+            None if self.context.inflight() > 0 => Wait::Forever,
+            // Ids to free, descriptors to close: nobody is woken by that, and then all is quiet.
+            None if self.context.has_staged() => Wait::No,
+            None => self.fall_quiet(),
+        }
+    }
+
+    /// Nothing here can happen by itself any more; if that is so everywhere, it is over.
+    fn fall_quiet(&mut self) -> Wait {
+        self.quiet = true;
+        let shared = self.shared();
+        let phase = shared.phase();
+        if !shared.quiet.enter(|| shared.nothing_pending(phase)) {
+            return Wait::Forever;
+        }
+        if !shared.closed_world {
+            shared.log_asleep(self.context);
+            return Wait::Forever;
+        }
+        if phase >= Phase::Cancelling {
+            // They were cancelled and cannot be: masked, or without unwinding. They are abandoned.
+            shared.advance(Phase::Stopped);
+        } else {
+            shared.fail(RunFault::AllAsleep);
+            shared.advance(Phase::Cancelling);
+        }
+        Wait::No
+    }
+
+    /// Takes a share of the fibers that wait to be started at another worker.
+    fn steal(&self) -> bool {
+        let sharing = self.shared().sharing();
+        if self.local.lane.dedicated || sharing.len() == 1 {
+            return false;
+        }
+        let first = self.id.index() + 1 + self.context.choose(STEAL, sharing.len() - 1);
+        for offset in 0..sharing.len() {
+            let index = (first + offset) % sharing.len();
+            if index == self.id.index() {
+                continue;
+            }
+            let mut stolen = sharing[index].steal();
+            if stolen.is_empty() {
+                continue;
+            }
+            self.counters().stolen.add(stolen.len() as u64);
+            let more = stolen.len() > 1;
+            self.local.lane.push_all_unstarted(&mut stolen);
+            if more {
+                self.shared().wake_one_idle();
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Called after each turn, before anything is taken out of a queue.
+    fn awake(&mut self) {
+        if mem::take(&mut self.quiet) {
+            self.shared().quiet.leave();
+        }
+        let lane = &self.local.lane;
+        if !lane.is_sleeping() {
+            return;
+        }
+        lane.set_sleeping(false);
+        if !lane.dedicated {
+            self.shared().idle.awake(self.id);
+            // It may have been called for what it leaves to others, having something of its own.
+            if self.has_work() && self.local.lane.unstarted_len() == 0 {
+                let sharing = self.shared().sharing();
+                if sharing.iter().any(|lane| lane.unstarted_len() > 0) {
+                    self.shared().wake_one_idle();
+                }
+            }
+        }
+    }
+}
