@@ -79,7 +79,8 @@ impl Builder {
     }
 
     /// How many workers there are beside those, each for one fiber at a time that asks for it with
-    /// [`FiberBuilder::dedicated`](crate::FiberBuilder::dedicated); none by default. They take no part in sharing work, so that what blocks its thread blocks nobody else.
+    /// [`FiberBuilder::dedicated`](crate::FiberBuilder::dedicated); none by default. They take no
+    /// part in sharing work: what blocks the thread of one blocks nobody else.
     pub fn dedicated(self, dedicated: u16) -> Self {
         Self { dedicated, ..self }
     }
