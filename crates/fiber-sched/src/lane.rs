@@ -132,6 +132,12 @@ impl Lane {
         fiber
     }
 
+    /// Whether others may take from here. Not while the worker sleeps: it was rung up for what was
+    /// put here, and a fiber lives where it was put unless that worker is busy.
+    pub(crate) fn is_stealable(&self) -> bool {
+        self.unstarted_len() > 0 && !self.is_sleeping()
+    }
+
     /// Takes a share of what waits here.
     pub(crate) fn steal(&self) -> FiberQueue {
         if self.unstarted_len() == 0 {

@@ -192,6 +192,11 @@ impl Shared {
         }
     }
 
+    /// Whether there is a fiber that anybody may take.
+    pub(crate) fn has_stealable(&self) -> bool {
+        self.sharing().iter().any(|lane| lane.is_stealable())
+    }
+
     /// Takes a fiber from outside of the workers; gives it back if the run is over, or about to be.
     pub(crate) fn launch_outside(
         &self,

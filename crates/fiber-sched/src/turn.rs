@@ -254,8 +254,7 @@ impl<'worker> Turn<'worker> {
         }
         // Whoever pushed before it could see us sleep is seen by us now.
         shared.stop_if_over();
-        let stealable = || shared.sharing().iter().any(|lane| lane.unstarted_len() > 0);
-        if self.has_work() || (!lane.dedicated && stealable()) {
+        if self.has_work() || (!lane.dedicated && shared.has_stealable()) {
             return Wait::No;
         }
         let deadline = self.local.wheel.borrow().next_deadline();
@@ -301,17 +300,21 @@ impl<'worker> Turn<'worker> {
         let first = self.id.index() + 1 + self.context.choose(STEAL, sharing.len() - 1);
         for offset in 0..sharing.len() {
             let index = (first + offset) % sharing.len();
-            if index == self.id.index() {
+            if index == self.id.index() || !sharing[index].is_stealable() {
                 continue;
             }
             let mut stolen = sharing[index].steal();
-            if stolen.is_empty() {
-                continue;
-            }
-            self.counters().stolen.add(stolen.len() as u64);
-            let more = stolen.len() > 1;
-            self.local.lane.push_all_unstarted(&mut stolen);
+            let Some(first) = stolen.pop() else { continue };
+            self.counters().stolen.add(1 + stolen.len() as u64);
+            // One is for the thief itself: two of them could else take it from each other for
+            // ever, and nobody would run it.
+            self.context.ready(first);
+            let more = !stolen.is_empty();
             if more {
+                self.local.lane.push_all_unstarted(&mut stolen);
+            }
+            // Whoever is called sees to it that the next one is, for as long as there is work.
+            if more || self.shared().has_stealable() {
                 self.shared().wake_one_idle();
             }
             return true;
@@ -332,11 +335,10 @@ impl<'worker> Turn<'worker> {
         if !lane.dedicated {
             self.shared().idle.awake(self.id);
             // It may have been called for what it leaves to others, having something of its own.
-            if self.has_work() && self.local.lane.unstarted_len() == 0 {
-                let sharing = self.shared().sharing();
-                if sharing.iter().any(|lane| lane.unstarted_len() > 0) {
-                    self.shared().wake_one_idle();
-                }
+            let unstarted = lane.unstarted_len();
+            let busy = self.context.has_ready() || !lane.inbox.is_empty();
+            if unstarted > usize::from(!busy) || busy && self.shared().has_stealable() {
+                self.shared().wake_one_idle();
             }
         }
     }

@@ -132,6 +132,17 @@ impl Sim {
         self
     }
 
+    /// Computing takes no time in this world, and timers are exact: only waiting takes time. For
+    /// tests that count on exact moments.
+    #[must_use]
+    pub fn costless(mut self) -> Self {
+        self.config.turn_cost = Duration::ZERO;
+        self.config.clock_cost = Duration::ZERO;
+        self.config.timer_slack = Duration::ZERO;
+        self.config.stalls = (0, Duration::ZERO);
+        self
+    }
+
     /// Sets how much later than its predecessor each node starts; 1 ms unless set.
     #[must_use]
     pub const fn boot_stagger(mut self, stagger: Duration) -> Self {
