@@ -34,6 +34,18 @@ impl Io {
     }
 }
 
+/// On which processors workers run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Affinity {
+    /// On those that the process may use, as the system likes.
+    #[default]
+    Inherit,
+    /// Each on one of those, in order and around again: nobody is moved, and nobody else is kept
+    /// away. For machines that do nothing else.
+    OnePerProcessor,
+}
+
 /// How a [`Linux`](crate::Linux) is set up.
 ///
 /// ```
@@ -43,6 +55,7 @@ impl Io {
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     io: Option<Io>,
+    pub(crate) affinity: Affinity,
     pub(crate) sq_entries: u32,
     pub(crate) cq_entries: u32,
     pub(crate) stacks_max: usize,
@@ -53,6 +66,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             io: None,
+            affinity: Affinity::default(),
             sq_entries: 512,
             cq_entries: 4096,
             stacks_max: usize::MAX,
@@ -70,6 +84,12 @@ impl Config {
             io: Some(io),
             ..self
         }
+    }
+
+    /// On which processors workers run; as the system likes by default.
+    #[must_use]
+    pub fn affinity(self, affinity: Affinity) -> Self {
+        Self { affinity, ..self }
     }
 
     /// Requests that a ring takes in one system call; 512 by default. More wait for the next one.

@@ -36,6 +36,6 @@ mod wake;
 mod workers;
 
 pub use self::{
-    config::{Config, IO_VARIABLE, Io},
+    config::{Affinity, Config, IO_VARIABLE, Io},
     linux::Linux,
 };

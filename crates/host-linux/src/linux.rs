@@ -7,7 +7,7 @@ use alloc::{boxed::Box, sync::Arc};
 use fiber_core::env::{Caps, Env, EnvError, HostInfo, Port, PortConfig, WorkerId};
 
 use crate::{
-    config::Config,
+    config::{Affinity, Config},
     driver::Driver,
     offload::{Limits, Pool},
     overflow,
@@ -28,6 +28,7 @@ use crate::{
 pub struct Linux {
     pub(crate) stacks: StackPool,
     pub(crate) pool: Pool,
+    pub(crate) affinity: Affinity,
     driver: Driver,
     caps: Caps,
 }
@@ -52,6 +53,7 @@ impl Linux {
         Ok(Arc::new(Self {
             stacks: StackPool::new(config.stacks_max, config.guard_pages),
             pool: Pool::new(Limits::default()),
+            affinity: config.affinity,
             caps: driver.caps(),
             driver,
         }))

@@ -3,6 +3,7 @@
 //! The functions are safe where the kernel checks what it is given (numbers), and unsafe where it
 //! must trust us (memory). Nothing else in this crate calls `libc`.
 
+pub(crate) mod affinity;
 pub(crate) mod event;
 pub(crate) mod memory;
 pub(crate) mod process;
