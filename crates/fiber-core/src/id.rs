@@ -98,10 +98,12 @@ impl Namespace {
     pub const STREAM: Self = Self(3);
     /// Listening sockets.
     pub const LISTENER: Self = Self(4);
+    /// Signals that a program wants to be told of.
+    pub const SIGNALS: Self = Self(5);
 
     /// Whether ids of it name a descriptor of the host.
     pub const fn is_descriptor(self) -> bool {
-        matches!(self, Self::STREAM | Self::LISTENER)
+        matches!(self, Self::STREAM | Self::LISTENER | Self::SIGNALS)
     }
 
     pub(crate) const fn from_number(number: u16) -> Self {
@@ -121,6 +123,7 @@ impl fmt::Display for Namespace {
             Self::FIBER => f.write_str("fiber"),
             Self::STREAM => f.write_str("stream"),
             Self::LISTENER => f.write_str("listener"),
+            Self::SIGNALS => f.write_str("signals"),
             Self(number) => write!(f, "namespace{number}"),
         }
     }

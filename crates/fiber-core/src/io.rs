@@ -20,8 +20,10 @@ use crate::{
     inflight::{Answer, IoWait},
     registry::{Entered, IdSpace},
     request::{
-        End, Extent, Interest, Lent, LentMut, RawDescriptor, Request, Shutdown, SocketOption, Token,
+        End, Extent, Interest, Lent, LentMut, Outcome, RawDescriptor, Request, Shutdown,
+        SocketOption, Token,
     },
+    signal::{Signal, SignalSet},
     timer::{Armed, TimerNode},
 };
 
@@ -208,6 +210,51 @@ pub fn listen(at: SocketAddr, backlog: u32) -> Result<Id, IoError> {
     }
     // SAFETY: as above (I-3).
     opened(unsafe { immediate(&request, Namespace::LISTENER) }?)
+}
+
+/// Receives bytes that are there already; `None` when there are none.
+///
+/// # Errors
+/// `Stale`, `Unsupported` on a host that cannot tell without waiting, or as the host reports.
+pub fn try_recv(id: Id, into: &mut [u8]) -> Result<Option<usize>, IoError> {
+    let into = LentMut::new(into);
+    Context::with(|context| {
+        let context = context.ok_or(IoErrorKind::NoRuntime)?;
+        let entered = context.env().id_space().enter(id, None)?;
+        let request = Request::Recv {
+            descriptor: entered.raw(),
+            into,
+            extent: Extent::Some,
+        };
+        // SAFETY: the slice is borrowed for this whole call, and nothing stays behind (I-3).
+        let tried = unsafe { context.port.borrow_mut().try_now(&request) };
+        match tried {
+            TryNow::Done(Outcome::Done(number)) => Ok(Some(bytes(Answer::Done(number)))),
+            TryNow::Done(Outcome::Failed(error)) => Err(error),
+            TryNow::Done(Outcome::Opened(_)) => Err(IoErrorKind::Other.into()),
+            TryNow::WouldBlock(_) => Ok(None),
+            TryNow::NotPossible => Err(IoErrorKind::Unsupported.into()),
+        }
+    })
+}
+
+/// Opens a descriptor from which these signals are read, a byte each.
+///
+/// # Errors
+/// `InvalidInput` for an empty set; `TooManyDescriptors` at a limit of the host's; `Unsupported`
+/// where there are no signals.
+pub fn open_signals(set: SignalSet) -> Result<Id, IoError> {
+    // SAFETY: it lends no memory (I-3).
+    opened(unsafe { immediate(&Request::OpenSignals { set }, Namespace::SIGNALS) }?)
+}
+
+/// Sends this program a signal, as if from outside.
+///
+/// # Errors
+/// `Unsupported` where there are no signals.
+pub fn raise_signal(signal: Signal) -> Result<(), IoError> {
+    // SAFETY: it lends no memory (I-3).
+    unsafe { immediate(&Request::RaiseSignal { signal }, Namespace::SIGNALS) }.map(drop)
 }
 
 /// Makes a second descriptor for the same thing.

@@ -3,7 +3,7 @@
 //! The core knows no operating system (I-1). It reaches the world through [`env::Env`] and is
 //! driven by a scheduler through [`Context`]. Read in this order:
 //!
-//! 1. [`mod@env`]: what a host does for us; [`request`]: what it is asked, as data.
+//! 1. [`mod@env`]: what a host does for us; [`request`]: what it is asked, as data; [`signal`].
 //! 2. [`id`] and [`registry`]: the only names of resources.
 //! 3. [`fiber`] and [`park`]: blocking code with a stack of its own, and the one way to block.
 //! 4. [`operation`]: everything that one can block on, as values.
@@ -30,6 +30,7 @@ pub mod registry;
 pub mod request;
 #[cfg(any(test, feature = "script"))]
 pub mod script;
+pub mod signal;
 pub mod spin;
 pub mod stack;
 pub mod time;

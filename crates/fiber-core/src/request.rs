@@ -11,7 +11,10 @@
 
 use core::{fmt, net::SocketAddr, ptr::NonNull};
 
-use crate::error::IoError;
+use crate::{
+    error::IoError,
+    signal::{Signal, SignalSet},
+};
 
 const _: () = assert!(
     size_of::<Request>() <= 40,
@@ -325,6 +328,22 @@ pub enum Request {
         /// Which option.
         option: SocketOption,
     },
+    /// Opens a descriptor from which these signals are read, a byte each: see
+    /// [`signal`](crate::signal). Immediate. `Opened(raw)`.
+    ///
+    /// From then on they do not take their default action, until the last descriptor that wants
+    /// them is closed: then whatever was done with them before is done again. It knows no
+    /// `Duplicate`: open a second one, which is told as well.
+    OpenSignals {
+        /// Which ones; an empty set is `InvalidInput`.
+        set: SignalSet,
+    },
+    /// Sends this program a signal, as if from outside: it arrives soon, perhaps after this call.
+    /// Immediate. `Done(0)`.
+    RaiseSignal {
+        /// Which one.
+        signal: Signal,
+    },
     /// Gives the descriptor back to the host; its number may be reused at once. `Done(0)`.
     /// The core sends it only when nothing else is in flight on it.
     Close {
@@ -368,6 +387,8 @@ pub enum RequestKind {
     Address,
     SetOption,
     ReadOption,
+    OpenSignals,
+    RaiseSignal,
     Close,
     Cancel,
     CancelAllOn,
@@ -375,7 +396,7 @@ pub enum RequestKind {
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Nop,
         Self::Ready,
         Self::Recv,
@@ -390,6 +411,8 @@ impl RequestKind {
         Self::Address,
         Self::SetOption,
         Self::ReadOption,
+        Self::OpenSignals,
+        Self::RaiseSignal,
         Self::Close,
         Self::Cancel,
         Self::CancelAllOn,
@@ -414,6 +437,8 @@ impl Request {
             Self::Address { .. } => RequestKind::Address,
             Self::SetOption { .. } => RequestKind::SetOption,
             Self::ReadOption { .. } => RequestKind::ReadOption,
+            Self::OpenSignals { .. } => RequestKind::OpenSignals,
+            Self::RaiseSignal { .. } => RequestKind::RaiseSignal,
             Self::Close { .. } => RequestKind::Close,
             Self::Cancel { .. } => RequestKind::Cancel,
             Self::CancelAllOn { .. } => RequestKind::CancelAllOn,
@@ -430,6 +455,8 @@ impl Request {
                 | Self::Address { .. }
                 | Self::SetOption { .. }
                 | Self::ReadOption { .. }
+                | Self::OpenSignals { .. }
+                | Self::RaiseSignal { .. }
         )
     }
 
@@ -454,7 +481,12 @@ impl Request {
             | Self::ReadOption { descriptor, .. }
             | Self::Close { descriptor }
             | Self::CancelAllOn { descriptor } => Some(descriptor),
-            Self::Nop | Self::Connect { .. } | Self::Listen { .. } | Self::Cancel { .. } => None,
+            Self::Nop
+            | Self::Connect { .. }
+            | Self::Listen { .. }
+            | Self::OpenSignals { .. }
+            | Self::RaiseSignal { .. }
+            | Self::Cancel { .. } => None,
         }
     }
 
