@@ -27,7 +27,7 @@ use crate::{
     unwind,
 };
 
-const KINDS: [RequestKind; 17] = [
+const KINDS: [RequestKind; 19] = [
     RequestKind::Nop,
     RequestKind::Ready,
     RequestKind::Recv,
@@ -42,6 +42,8 @@ const KINDS: [RequestKind; 17] = [
     RequestKind::Address,
     RequestKind::SetOption,
     RequestKind::ReadOption,
+    RequestKind::OpenSignals,
+    RequestKind::RaiseSignal,
     RequestKind::Close,
     RequestKind::Cancel,
     RequestKind::CancelAllOn,

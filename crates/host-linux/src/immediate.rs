@@ -11,6 +11,7 @@ use fiber_core::{
 
 use crate::{
     errno::Errno,
+    signals,
     sys::{
         self, event,
         socket::{self, Blocking, fd},
@@ -73,6 +74,7 @@ pub(crate) unsafe fn attempt(request: &Request, blocking: Blocking) -> TryNow {
             unsafe { accept(descriptor, peer, blocking) }
         }
         Request::Close { descriptor } => {
+            signals::closing(descriptor);
             // SAFETY: the core closes a descriptor once, when nothing uses it any more (I-4).
             unsafe { socket::close(fd(descriptor)) }.map(|()| Outcome::Done(0))
         }
@@ -109,6 +111,10 @@ pub(crate) unsafe fn now(request: &Request, blocking: Blocking) -> Outcome {
             };
             socket::shutdown(fd(descriptor), how).map(|()| Outcome::Done(0))
         }
+        // Signals are told to the descriptor that was opened for them, and to no other.
+        Request::Duplicate { descriptor } if signals::is_open(descriptor) => {
+            Err(Errno(libc::EOPNOTSUPP))
+        }
         Request::Duplicate { descriptor } => socket::duplicate(fd(descriptor)).map(opened),
         Request::Address {
             descriptor,
@@ -124,6 +130,10 @@ pub(crate) unsafe fn now(request: &Request, blocking: Blocking) -> Outcome {
             value,
         } => set_option(descriptor, option, value),
         Request::ReadOption { descriptor, option } => read_option(descriptor, option),
+        Request::OpenSignals { set } => {
+            return signals::open(set).map_or_else(Outcome::Failed, Outcome::Opened);
+        }
+        Request::RaiseSignal { signal } => signals::raise(signal).map(|()| Outcome::Done(0)),
         _ => return Outcome::Failed(IoErrorKind::Unsupported.into()),
     };
     result.unwrap_or_else(failed)
@@ -140,6 +150,7 @@ pub(crate) fn failed(errno: Errno) -> Outcome {
 
 /// Closes what nobody wants.
 pub(crate) fn discard(descriptor: RawDescriptor) {
+    signals::closing(descriptor);
     // SAFETY: it was opened for a request whose completion nobody takes, so nobody knows it (I-4).
     let _ = unsafe { socket::close(fd(descriptor)) };
 }

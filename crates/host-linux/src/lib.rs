@@ -7,11 +7,12 @@
 //! 3. `ring`: the io_uring port; `poll`: the epoll port, under the core's
 //!    [`AfterOverBefore`](fiber_core::before_io::AfterOverBefore); `immediate`: plain calls, for
 //!    both.
-//! 4. `wake`: how a worker's sleep ends. `stacks`, `slabs`, `overflow`: where fibers live, and what
+//! 4. `signals`: from a signal handler to a descriptor that is read.
+//! 5. `wake`: how a worker's sleep ends. `stacks`, `slabs`, `overflow`: where fibers live, and what
 //!    happens when one runs over.
-//! 5. One small file for each other slot of [`Env`](fiber_core::env::Env): `clock`, `entropy`,
+//! 6. One small file for each other slot of [`Env`](fiber_core::env::Env): `clock`, `entropy`,
 //!    `workers`, `threads`, `offload`, `unwind`.
-//! 6. `sys`: every raw call; `errno`, `address`: the kernel's numbers and layouts.
+//! 7. `sys`: every raw call; `errno`, `address`: the kernel's numbers and layouts.
 
 #![cfg(target_os = "linux")]
 
@@ -27,6 +28,7 @@ mod offload;
 mod overflow;
 mod poll;
 mod ring;
+mod signals;
 mod slabs;
 mod stacks;
 mod sys;

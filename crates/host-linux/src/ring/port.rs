@@ -23,7 +23,7 @@ use super::{
     kernel::{self, Sleep},
     setup::{Refusal, RingSetup},
 };
-use crate::{clock, errno::Errno, immediate, poll, sys::socket::Blocking, wake::Wake};
+use crate::{clock, errno::Errno, immediate, poll, signals, sys::socket::Blocking, wake::Wake};
 
 /// The ring's name for the eventfd's read.
 const WAKE: u64 = Token::host(1).to_bits();
@@ -201,6 +201,7 @@ impl Inner {
             }
             Request::Close { descriptor } => {
                 poll::closed_elsewhere(descriptor);
+                signals::closing(descriptor);
                 self.closing = true;
             }
             // The kernel lets go of a closed listener when the call that closes it returns: what is

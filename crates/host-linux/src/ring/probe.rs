@@ -109,6 +109,9 @@ fn check_features(ring: &IoUring) -> Result<(), Refusal> {
     }
 }
 
+/// How long the kernel has for what takes it microseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Arms a receive, lets its byte arrive, cancels it: was the cancel first, and is the byte there?
 fn cancel_leaves_the_byte(mut ring: IoUring) -> sys::Result<bool> {
     const RECV: u64 = 1;
@@ -119,7 +122,7 @@ fn cancel_leaves_the_byte(mut ring: IoUring) -> sys::Result<bool> {
     let start = into.as_mut_ptr();
     let recv = opcode::Recv::new(Fd(ours.as_raw_fd()), start, 1).build();
     kernel::push(&mut ring, &recv.user_data(RECV));
-    kernel::enter(&ring, kernel::Sleep::Not)?;
+    sys::uninterrupted(|| kernel::enter(&ring, kernel::Sleep::Not))?;
 
     let byte = [0xA5_u8];
     // SAFETY: the byte is on this frame for the length of the call (I-3).
@@ -130,7 +133,7 @@ fn cancel_leaves_the_byte(mut ring: IoUring) -> sys::Result<bool> {
     let mut received = None;
     let mut cancelled = None;
     while received.is_none() || cancelled.is_none() {
-        kernel::enter(&ring, kernel::Sleep::For(Duration::from_secs(1)))?;
+        sys::uninterrupted(|| kernel::enter(&ring, kernel::Sleep::For(PATIENCE)))?;
         let before = (received, cancelled);
         for completion in ring.completion() {
             match completion.user_data() {

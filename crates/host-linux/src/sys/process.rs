@@ -38,6 +38,12 @@ pub(crate) fn complain(mut text: &[u8]) {
     }
 }
 
+/// The process's own number. Async-signal-safe, and true in a child of `fork` at once.
+pub(crate) fn id() -> u32 {
+    // SAFETY: takes nothing and cannot fail (I-1).
+    unsafe { libc::getpid() }.cast_unsigned()
+}
+
 /// Ends the process at once. Async-signal-safe.
 pub(crate) fn abort() -> ! {
     // SAFETY: takes nothing and does not return (I-1).

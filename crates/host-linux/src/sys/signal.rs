@@ -23,6 +23,61 @@ pub(crate) unsafe fn install(signal: libc::c_int, handler: Handler) -> Result<li
     Ok(before)
 }
 
+/// Catches a signal of the outside world: on the alternate stack where there is one, every other
+/// signal held back meanwhile, interrupted calls made again where the kernel can; returns the
+/// action before.
+///
+/// # Safety
+/// The handler does only what is async-signal-safe.
+pub(crate) unsafe fn catch(signal: libc::c_int, handler: Handler) -> Result<libc::sigaction> {
+    let mut action = no_action();
+    action.sa_sigaction = handler as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+    // SAFETY: the set is on this frame (I-3).
+    let _ = unsafe { libc::sigfillset(&raw mut action.sa_mask) };
+    let mut before = no_action();
+    // SAFETY: both structures are on this frame; the handler is the caller's promise (I-3).
+    check(unsafe { libc::sigaction(signal, &raw const action, &raw mut before) })?;
+    Ok(before)
+}
+
+/// Puts an earlier action back, unless somebody else has replaced `handler` since.
+pub(crate) fn restore_if(signal: libc::c_int, handler: Handler, action: &libc::sigaction) {
+    let mut current = no_action();
+    // SAFETY: the structure is on this frame for the length of the call (I-3).
+    let asked = check(unsafe { libc::sigaction(signal, ptr::null(), &raw mut current) });
+    if asked.is_ok() && current.sa_sigaction == handler as usize {
+        restore(signal, action);
+    }
+}
+
+/// In a handler: the signal does what it does by default, once the handler has returned.
+/// Async-signal-safe.
+pub(crate) fn take_default_action(signal: libc::c_int) {
+    restore(signal, &no_action());
+    let _ = raise(signal);
+}
+
+/// Sends the calling thread a signal, which has come when this returns, so that none is on its way
+/// when somebody stops wanting it. Async-signal-safe.
+pub(crate) fn raise(signal: libc::c_int) -> Result<()> {
+    // SAFETY: takes a number only (I-1).
+    check(unsafe { libc::raise(signal) })?;
+    Ok(())
+}
+
+/// Runs `body` and leaves the thread's error number as it was: a handler runs between a call that
+/// failed and whoever asks why.
+pub(crate) fn keeping_errno(body: impl FnOnce()) {
+    // SAFETY: takes nothing; the pointer is the calling thread's own (I-11).
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: valid for as long as the thread lives, and this call is on it (I-11).
+    let before = unsafe { errno.read() };
+    body();
+    // SAFETY: as above (I-11).
+    unsafe { errno.write(before) };
+}
+
 /// Puts an earlier action back. Async-signal-safe.
 pub(crate) fn restore(signal: libc::c_int, action: &libc::sigaction) {
     // SAFETY: the action was the process's own before (I-3: it lives in a static).

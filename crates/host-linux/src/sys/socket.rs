@@ -103,6 +103,14 @@ pub(crate) unsafe fn recv_now(socket: RawFd, into: LentMut) -> Result<usize> {
     })
 }
 
+/// Looks at what could be received, and leaves it there; never waits. Async-signal-safe.
+pub(crate) fn peek(socket: RawFd, into: &mut [u8]) -> Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let (start, bytes) = (into.as_mut_ptr().cast(), into.len());
+    // SAFETY: the slice is borrowed for the length of the call (I-3).
+    uninterrupted(|| check_size(unsafe { libc::recv(socket, start, bytes, flags) }))
+}
+
 /// Sends without waiting.
 ///
 /// # Safety
