@@ -27,7 +27,7 @@ use crate::{
 /// 2026-01-01 00:00:00 UTC: when every world begins.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
-const KINDS: [RequestKind; 17] = [
+const KINDS: [RequestKind; 19] = [
     RequestKind::Nop,
     RequestKind::Ready,
     RequestKind::Recv,
@@ -42,6 +42,8 @@ const KINDS: [RequestKind; 17] = [
     RequestKind::Address,
     RequestKind::SetOption,
     RequestKind::ReadOption,
+    RequestKind::OpenSignals,
+    RequestKind::RaiseSignal,
     RequestKind::Close,
     RequestKind::Cancel,
     RequestKind::CancelAllOn,

@@ -3,6 +3,8 @@
 use alloc::collections::BinaryHeap;
 use core::cmp::Ordering;
 
+use fiber_core::signal::Signal;
+
 use crate::{
     arena::Key,
     net::{Packet, Socket},
@@ -29,6 +31,12 @@ pub(crate) enum Event {
     GiveUp { socket: Key<Socket>, since: u64 },
     /// A cancel has reached its request.
     Cancel { op: Key<Op> },
+    /// A signal reaches a node, in the incarnation that it was sent to.
+    Signal {
+        node: u16,
+        incarnation: u32,
+        signal: Signal,
+    },
     /// The plan's next fault, by its number.
     Fault { number: usize },
 }

@@ -2,6 +2,8 @@
 
 use core::{fmt, time::Duration};
 
+use fiber_core::signal::Signal;
+
 use crate::{
     choices::{self, site},
     events::Event,
@@ -38,6 +40,9 @@ pub enum Action {
     Refuse(NodeHandle),
     /// The node takes new connections again.
     Welcome(NodeHandle),
+    /// Sends the node a signal. What its program has asked to be told of, it is told; what it has
+    /// not, ends the node as [`Action::Kill`] does. A node that is down hears nothing.
+    Signal(NodeHandle, Signal),
 }
 
 impl fmt::Display for Action {
@@ -52,6 +57,7 @@ impl fmt::Display for Action {
             Self::Reset(a, b) => write!(f, "reset {a}, {b}"),
             Self::Refuse(node) => write!(f, "refuse at {node}"),
             Self::Welcome(node) => write!(f, "welcome at {node}"),
+            Self::Signal(node, signal) => write!(f, "{signal} to {node}"),
         }
     }
 }
@@ -235,6 +241,7 @@ impl World {
             Action::Reset(a, b) => self.reset_between(a.number(), b.number()),
             Action::Refuse(node) => self.node(node.number()).refuses = true,
             Action::Welcome(node) => self.node(node.number()).refuses = false,
+            Action::Signal(node, signal) => self.signal(node.number(), signal),
         }
     }
 }

@@ -237,6 +237,15 @@ impl World {
             Event::ConnectRetry { socket, attempt } => self.connect_retry(socket, attempt),
             Event::GiveUp { socket, since } => self.give_up(socket, since),
             Event::Cancel { op } => self.cancel_now(op),
+            Event::Signal {
+                node,
+                incarnation,
+                signal,
+            } => {
+                if self.node(node).incarnation == incarnation {
+                    self.signal(node, signal);
+                }
+            }
             Event::Fault { number } => self.apply_fault(number),
         }
     }

@@ -76,6 +76,7 @@ impl World {
             return;
         };
         match socket.kind {
+            SocketKind::Signals(_) => {}
             SocketKind::Stream(stream) => self.node(socket.node).release_port(stream.local.port()),
             SocketKind::Listener(listener) => {
                 let port = listener.local.port();

@@ -246,7 +246,7 @@ impl World {
                 let ends = (socket.node, stream.peer_node);
                 stream.phase == Phase::Open && (ends == (a, b) || ends == (b, a))
             }
-            super::SocketKind::Listener(_) => false,
+            super::SocketKind::Listener(_) | super::SocketKind::Signals(_) => false,
         });
         for key in concerned {
             self.broken(key, IoErrorKind::ConnectionReset);

@@ -12,11 +12,12 @@
 //! sender that hears nothing for too long gives up.
 //!
 //! Read in this order: this file, `stream` (transfers), `listen` (connections come to be), `link`
-//! (packets travel), `close` (connections end).
+//! (packets travel), `close` (connections end), `signals` (read like a socket, and none).
 
 mod close;
 mod link;
 mod listen;
+mod signals;
 mod stream;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -28,7 +29,7 @@ use fiber_core::{
 };
 
 pub(crate) use self::link::{Body, Link, Packet};
-use self::{listen::Listener, stream::Stream};
+use self::{listen::Listener, signals::Signals, stream::Stream};
 use crate::{
     arena::{Arena, Key},
     op::{Attempt, Op, failed},
@@ -46,7 +47,7 @@ pub(crate) struct Net {
     held: BTreeMap<Link, VecDeque<Packet>>,
 }
 
-/// One end of a connection, or a listener.
+/// One end of a connection, a listener, or what a node is told of signals.
 #[derive(Debug)]
 pub(crate) struct Socket {
     node: u16,
@@ -61,6 +62,7 @@ pub(crate) struct Socket {
 enum SocketKind {
     Stream(Stream),
     Listener(Listener),
+    Signals(Signals),
 }
 
 impl Net {
@@ -76,21 +78,21 @@ impl Net {
     fn stream(&self, key: Key<Socket>) -> Option<&Stream> {
         match &self.sockets.get(key)?.kind {
             SocketKind::Stream(stream) => Some(stream),
-            SocketKind::Listener(_) => None,
+            SocketKind::Listener(_) | SocketKind::Signals(_) => None,
         }
     }
 
     fn stream_mut(&mut self, key: Key<Socket>) -> Option<&mut Stream> {
         match &mut self.sockets.get_mut(key)?.kind {
             SocketKind::Stream(stream) => Some(stream),
-            SocketKind::Listener(_) => None,
+            SocketKind::Listener(_) | SocketKind::Signals(_) => None,
         }
     }
 
     fn listener_mut(&mut self, key: Key<Socket>) -> Option<&mut Listener> {
         match &mut self.sockets.get_mut(key)?.kind {
             SocketKind::Listener(listener) => Some(listener),
-            SocketKind::Stream(_) => None,
+            SocketKind::Stream(_) | SocketKind::Signals(_) => None,
         }
     }
 }
@@ -113,6 +115,7 @@ impl Socket {
                 format!("connection {} -> {}", stream.local, stream.remote)
             }
             SocketKind::Listener(listener) => format!("listener at {}", listener.local),
+            SocketKind::Signals(signals) => signals.to_string(),
         }
     }
 }
@@ -146,7 +149,10 @@ impl World {
                 let ready = self.is_ready(op.socket, interest);
                 ready.then_some(Outcome::Done(0))
             }
-            Request::Recv { into, extent, .. } => self.recv(op, into, extent),
+            Request::Recv { into, extent, .. } => match self.net.signals_mut(op.socket) {
+                Some(signals) => signals.recv(op, into, extent),
+                None => self.recv(op, into, extent),
+            },
             Request::RecvVectored { into, count, .. } => self.recv_vectored(op, into, count),
             Request::Send { from, extent, .. } => self.send(op, from, extent),
             Request::SendVectored { from, count, .. } => self.send_vectored(op, from, count),
@@ -166,7 +172,8 @@ impl World {
                 stream.is_writable(self.config.network.buffer_bytes)
             }
             (SocketKind::Listener(listener), Interest::Readable) => listener.is_readable(),
-            (SocketKind::Listener(_), Interest::Writable) => false,
+            (SocketKind::Signals(signals), Interest::Readable) => signals.is_readable(),
+            (SocketKind::Listener(_) | SocketKind::Signals(_), Interest::Writable) => false,
         }
     }
 
@@ -201,6 +208,11 @@ impl World {
             Request::ReadOption { descriptor, option } => {
                 self.read_option(node, descriptor, option)
             }
+            Request::OpenSignals { set } => self.open_signals(node, set).map(Outcome::Opened),
+            Request::RaiseSignal { signal } => {
+                self.raise_signal(node, signal);
+                Ok(Outcome::Done(0))
+            }
             _ => Err(IoErrorKind::Unsupported),
         };
         answer.unwrap_or_else(failed)
@@ -231,6 +243,9 @@ impl World {
         descriptor: RawDescriptor,
     ) -> Result<RawDescriptor, IoErrorKind> {
         let socket = self.socket_of(node, descriptor)?;
+        if self.net.signals_mut(socket).is_some() {
+            return Err(IoErrorKind::Unsupported);
+        }
         self.open(node, socket)
     }
 
@@ -247,6 +262,7 @@ impl World {
             (SocketKind::Stream(stream), End::Peer) => stream.peer_address(),
             (SocketKind::Listener(listener), End::Local) => Ok(listener.local),
             (SocketKind::Listener(_), End::Peer) => Err(IoErrorKind::NotConnected),
+            (SocketKind::Signals(_), _) => Err(IoErrorKind::Unsupported),
         }
     }
 
@@ -262,6 +278,7 @@ impl World {
         let options = match &mut socket.ok_or(IoErrorKind::InvalidInput)?.kind {
             SocketKind::Stream(stream) => &mut stream.options,
             SocketKind::Listener(listener) => &mut listener.options,
+            SocketKind::Signals(_) => return Err(IoErrorKind::Unsupported),
         };
         match (option, value) {
             (SocketOption::NoDelay, value) => options.no_delay = value != 0,
@@ -282,6 +299,7 @@ impl World {
         let (options, error) = match &mut socket.ok_or(IoErrorKind::InvalidInput)?.kind {
             SocketKind::Stream(stream) => (stream.options, Some(&mut stream.error)),
             SocketKind::Listener(listener) => (listener.options, None),
+            SocketKind::Signals(_) => return Err(IoErrorKind::Unsupported),
         };
         match option {
             SocketOption::NoDelay => Ok(Outcome::Done(u64::from(options.no_delay))),
