@@ -22,7 +22,9 @@
 //! - Limits of time belong to one handle: a clone starts with a copy of them.
 //! - There is no `peek`, `linger`, `only_v6` and no non-blocking mode.
 //!
-//! Read in this order: [`TcpStream`], [`TcpListener`], [`ToSocketAddrs`], [`Error`].
+//! Signals of the operating system are waited for in the same way: [`signal`].
+//!
+//! Read in this order: [`TcpStream`], [`TcpListener`], [`ToSocketAddrs`], [`signal`], [`Error`].
 #![no_std]
 
 extern crate alloc;
@@ -33,6 +35,7 @@ mod address;
 mod error;
 mod limit;
 mod listener;
+pub mod signal;
 #[cfg(feature = "std")]
 mod standard;
 mod stream;
