@@ -12,7 +12,8 @@
 //! and in place by [`Config::listen`].
 //!
 //! Where to read: `world` (clocks, stacks, threads, unwinding), `turns` (waits and wakes),
-//! `connections` and `transfers` (the requests), `cancels`, `tokens` (completions as such).
+//! `connections` and `transfers` (the requests), `cancels`, `tokens` (completions as such),
+//! `signals`.
 //! `rig` is what drives a port, and checks on the way what each law takes for granted.
 
 extern crate std;
@@ -22,6 +23,7 @@ mod cancels;
 mod connections;
 mod memory;
 mod rig;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -179,6 +181,14 @@ macro_rules! __each_law {
                 a_cancel_for_an_old_generation_hits_nothing
                 cancel_all_on_hits_one_descriptor_only
                 a_connection_goes_on_after_a_storm_of_cancels
+            ]
+            signals: [
+                a_signal_is_read_once_it_is_wanted
+                a_cancelled_wait_for_a_signal_takes_none
+                each_descriptor_is_told_what_it_wants
+                many_signals_of_one_kind_lose_none_of_another
+                a_closed_descriptor_is_told_nothing_and_leaves_nothing
+                signals_are_not_duplicated_and_an_empty_set_is_refused
             ]
             tokens: [
                 quiet_and_control_requests_have_no_completion

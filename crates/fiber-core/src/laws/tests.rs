@@ -6,6 +6,7 @@ mod fault;
 mod host;
 mod network;
 mod port;
+mod signals;
 mod unpark;
 
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
@@ -245,6 +246,27 @@ const CAUGHT: &[(Fault, &str)] = &[
     (
         Fault::CancelledGoesOn,
         "a_connection_goes_on_after_a_storm_of_cancels",
+    ),
+    (Fault::SignalsAreLost, "a_signal_is_read_once_it_is_wanted"),
+    (
+        Fault::CancelledGoesOn,
+        "a_cancelled_wait_for_a_signal_takes_none",
+    ),
+    (
+        Fault::SignalsForTheFirst,
+        "each_descriptor_is_told_what_it_wants",
+    ),
+    (
+        Fault::SignalsFillUp,
+        "many_signals_of_one_kind_lose_none_of_another",
+    ),
+    (
+        Fault::SignalsAreRemembered,
+        "a_closed_descriptor_is_told_nothing_and_leaves_nothing",
+    ),
+    (
+        Fault::SignalsOfNoSet,
+        "signals_are_not_duplicated_and_an_empty_set_is_refused",
     ),
     (
         Fault::TellsQuiet,

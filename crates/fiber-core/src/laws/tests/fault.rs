@@ -66,5 +66,10 @@ pub(super) enum Fault {
     UnknownCancelHitsFirst,
     CancelAllHitsAll,
     CancelAllHitsNone,
+    SignalsAreLost,
+    SignalsForTheFirst,
+    SignalsFillUp,
+    SignalsAreRemembered,
+    SignalsOfNoSet,
     DrainForgets,
 }

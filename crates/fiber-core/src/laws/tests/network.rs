@@ -3,6 +3,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 use core::net::SocketAddr;
 
+use super::signals::Signals;
 use crate::{
     IoErrorKind,
     request::{End, Interest, RawDescriptor, Shutdown},
@@ -17,17 +18,20 @@ pub(super) type Attempt<T> = Result<T, Option<IoErrorKind>>;
 pub(super) struct Network {
     /// By descriptor; several may name one object.
     table: Vec<Option<usize>>,
-    objects: Vec<Object>,
+    pub(super) objects: Vec<Object>,
     port: u16,
+    /// Every signal that was ever raised.
+    pub(super) raised: VecDeque<u8>,
 }
 
-enum Object {
+pub(super) enum Object {
     Free,
     Listener(Listener),
     Stream(Stream),
+    Signals(Signals),
 }
 
-struct Listener {
+pub(super) struct Listener {
     at: SocketAddr,
     room: usize,
     waiting: VecDeque<usize>,
@@ -60,13 +64,13 @@ impl Network {
         }
     }
 
-    fn add(&mut self, object: Object) -> usize {
+    pub(super) fn add(&mut self, object: Object) -> usize {
         self.objects.push(object);
         self.objects.len() - 1
     }
 
     /// The lowest free number, as operating systems do it.
-    fn open(&mut self, object: usize) -> RawDescriptor {
+    pub(super) fn open(&mut self, object: usize) -> RawDescriptor {
         let free = self.table.iter().position(Option::is_none);
         let number = free.unwrap_or_else(|| {
             self.table.push(None);
@@ -170,6 +174,10 @@ impl Network {
     }
 
     pub(super) fn recv(&mut self, on: RawDescriptor, into: &mut [u8]) -> Attempt<usize> {
+        let object = self.object(on)?;
+        if let Object::Signals(signals) = &mut self.objects[object] {
+            return signals.recv(into);
+        }
         let stream = self.stream(on)?;
         let len = into.len().min(stream.inbox.len());
         let taken = stream.inbox.drain(..len);
@@ -192,6 +200,7 @@ impl Network {
         let object = self.object(on)?;
         let ready = match (&self.objects[object], interest) {
             (Object::Listener(listener), _) => !listener.waiting.is_empty(),
+            (Object::Signals(signals), _) => !signals.unread.is_empty(),
             (Object::Stream(stream), Interest::Readable) => {
                 stream.ended || !stream.inbox.is_empty()
             }
@@ -217,6 +226,9 @@ impl Network {
 
     pub(super) fn duplicate(&mut self, on: RawDescriptor) -> Attempt<RawDescriptor> {
         let object = self.object(on)?;
+        if matches!(self.objects[object], Object::Signals(_)) {
+            return Err(Some(IoErrorKind::Unsupported));
+        }
         Ok(self.open(object))
     }
 
@@ -260,7 +272,7 @@ impl Network {
                     }
                 }
             }
-            Object::Free => {}
+            Object::Signals(_) | Object::Free => {}
         }
         Ok(())
     }

@@ -92,11 +92,11 @@ impl MemoryPort {
         }
     }
 
-    fn is(&self, fault: Fault) -> bool {
+    pub(super) fn is(&self, fault: Fault) -> bool {
         self.fault == fault
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
+    pub(super) fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap()
     }
 
@@ -459,6 +459,10 @@ impl MemoryPort {
                     SocketOption::NoDelay => Outcome::Done(u64::from(stream.no_delay)),
                     _ => Outcome::Done(0),
                 })
+            }
+            Request::OpenSignals { .. } | Request::RaiseSignal { .. } => {
+                drop(shared);
+                self.signals(request)
             }
             _ => Err(Some(IoErrorKind::Unsupported)),
         }
