@@ -9,7 +9,8 @@
 //!
 //! Time is virtual: when every worker waits, the clock jumps to what is due first. When nothing is
 //! due either, nothing can ever happen, and every waiting turn fails and says so. One worker is
-//! deterministic; several run on threads of their own. Read on in `world` (who waits for what),
+//! deterministic; several run on threads of their own. Signals are raised by requests and end
+//! nobody. Read on in `world` (who waits for what),
 //! `port` (turns), `parts` (what std lends: thread slot, memory, unwinding) and `chooser`.
 
 extern crate std;
@@ -17,6 +18,7 @@ extern crate std;
 mod chooser;
 mod parts;
 mod port;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -115,7 +117,8 @@ impl Env for ScriptEnv {
 }
 
 impl Script {
-    /// Offers every kind of request, answers `Nop` and `Close` and leaves the rest in flight.
+    /// Offers every kind of request, answers `Nop`, `Close` and those about signals, and leaves the
+    /// rest in flight.
     pub fn new() -> Self {
         let mut caps = Caps::new(&RequestKind::ALL);
         (caps.lossless_cancel, caps.closed_world) = (true, true);

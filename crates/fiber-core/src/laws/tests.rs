@@ -33,10 +33,16 @@ fn the_script_keeps_every_law_that_applies_to_it() {
         RequestKind::Nop,
         RequestKind::Cancel,
         RequestKind::CancelAllOn,
+        RequestKind::OpenSignals,
+        RequestKind::RaiseSignal,
+        RequestKind::Recv,
+        RequestKind::Close,
+        RequestKind::Duplicate,
     ];
     let make = || -> Arc<dyn Env> { ScriptEnv::with(Script::new().kinds(&kinds)) };
     let skipped = check(&make, Config::default());
     assert!(skipped.contains(&"an_echo_brings_back_the_same_bytes"));
+    assert!(!skipped.contains(&"many_signals_of_one_kind_lose_none_of_another"));
     assert!(!skipped.contains(&"a_wait_ends_at_its_deadline_and_not_before"));
 }
 

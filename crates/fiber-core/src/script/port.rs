@@ -13,7 +13,7 @@ use crate::{
     env::{
         HostFault, Instant, Port, Staged, StagedRequest, TryNow, TurnInfo, Undrained, Unpark, Wait,
     },
-    request::{Completion, Outcome, RawDescriptor, Request, Token},
+    request::{Completion, Interest, LentMut, Outcome, RawDescriptor, Request, Token},
 };
 
 const CANCELLED: Outcome = Outcome::Failed(crate::IoError::new(IoErrorKind::Cancelled, 0));
@@ -22,6 +22,14 @@ pub(super) struct ScriptPort {
     stage: Arc<Stage>,
     number: usize,
     unpark: Arc<ThreadUnpark>,
+    /// Reads of signals that wait.
+    reads: Vec<Read>,
+}
+
+struct Read {
+    token: Token,
+    from: RawDescriptor,
+    into: LentMut,
 }
 
 impl ScriptPort {
@@ -34,16 +42,31 @@ impl ScriptPort {
             stage,
             number,
             unpark,
+            reads: Vec::new(),
         }
     }
 
-    fn take(&self, StagedRequest { token, request }: StagedRequest) {
+    fn take(&mut self, StagedRequest { token, request }: StagedRequest) {
         match request {
             Request::Cancel { token } => self.cancel(|other, _| other == token),
             Request::CancelAllOn { descriptor } => self.cancel(|_, on| on == Some(descriptor)),
             _ => {
-                let reply = self.stage.reply(&request);
+                let reply = self.reply(&request);
                 let mut world = self.stage.world();
+                if let Request::Recv {
+                    descriptor: from,
+                    into,
+                    ..
+                } = request
+                    && reply == Reply::Never
+                    && world.signals.has(from)
+                {
+                    // SAFETY: lent until the request is over, which it is not (I-3).
+                    if let Some(outcome) = unsafe { world.signals.read(from, into) } {
+                        return world.port(self.number).deliver(token, outcome);
+                    }
+                    self.reads.push(Read { token, from, into });
+                }
                 let port = world.port(self.number);
                 let end = match reply {
                     Reply::Now(outcome) => return port.deliver(token, outcome),
@@ -60,6 +83,46 @@ impl ScriptPort {
         }
     }
 
+    /// What becomes of `request`, which is not over yet.
+    fn reply(&self, request: &Request) -> Reply {
+        let reply = self.stage.reply(request);
+        let mut world = self.stage.world();
+        match *request {
+            Request::Close { descriptor } => world.signals.close(descriptor),
+            Request::OpenSignals { set } if reply == Reply::Never => {
+                return Reply::Now(world.signals.open(set));
+            }
+            Request::RaiseSignal { signal } if reply == Reply::Never => {
+                world.raise(signal);
+                return Reply::Now(Outcome::Done(0));
+            }
+            _ => {}
+        }
+        reply
+    }
+
+    /// Ends the reads for which something has come.
+    fn read_again(&mut self) {
+        let mut world = self.stage.world();
+        if !world.port(self.number).looks_again() {
+            return;
+        }
+        self.reads.retain(|read| {
+            let waits = |request: &InFlight| request.token == read.token;
+            let Some(index) = world.port(self.number).inflight.iter().position(waits) else {
+                return false;
+            };
+            // SAFETY: in flight, so what it lends is still lent (I-3).
+            match unsafe { world.signals.read(read.from, read.into) } {
+                Some(outcome) => {
+                    world.port(self.number).end(index, outcome);
+                    false
+                }
+                None => true,
+            }
+        });
+    }
+
     fn cancel(&self, whom: impl Fn(Token, Option<RawDescriptor>) -> bool) {
         let mut world = self.stage.world();
         let port = world.port(self.number);
@@ -70,7 +133,8 @@ impl ScriptPort {
     }
 
     /// Appends what has ended; how many that were.
-    fn deliver(&self, out: &mut Vec<Completion>) -> usize {
+    fn deliver(&mut self, out: &mut Vec<Completion>) -> usize {
+        self.read_again();
         let mut world = self.stage.world();
         let now = world.now;
         let port = world.port(self.number);
@@ -95,9 +159,9 @@ impl ScriptPort {
     }
 }
 
-// SAFETY: no lent memory is touched here (a script's closure may, in the turn that takes the
-// request); a request is delivered when it leaves `inflight` or at once, so exactly once, and
-// `deliver` keeps quiet for `QUIET` (I-3).
+// SAFETY: lent memory is touched only by reads of signals, which are in flight or just taken (a
+// script's closure may touch it, in the turn that takes the request); a request is delivered when
+// it leaves `inflight` or at once, so exactly once, and `deliver` keeps quiet for `QUIET` (I-3).
 unsafe impl Port for ScriptPort {
     fn turn(
         &mut self,
@@ -131,10 +195,19 @@ unsafe impl Port for ScriptPort {
     }
 
     unsafe fn try_now(&mut self, request: &Request) -> TryNow {
+        if let Request::Recv {
+            descriptor, into, ..
+        } = *request
+            && self.stage.world().signals.has(descriptor)
+        {
+            // SAFETY: the caller's promise (I-3).
+            let read = unsafe { self.stage.world().signals.read(descriptor, into) };
+            return read.map_or(TryNow::WouldBlock(Interest::Readable), TryNow::Done);
+        }
         if !request.is_immediate() {
             return TryNow::NotPossible;
         }
-        match self.stage.reply(request) {
+        match self.reply(request) {
             Reply::Now(outcome) => TryNow::Done(outcome),
             _ => TryNow::Done(Outcome::Failed(IoErrorKind::Unsupported.into())),
         }

@@ -13,7 +13,10 @@ use crate::{
         Chooser, Clock, Env, HostFault, Instant, Port, PortConfig, Site, Staged, TryNow, Unpark,
         Wait, WorkerId, Workers,
     },
-    request::{Completion, Interest, Outcome, RawDescriptor, Request, RequestKind, Token},
+    request::{
+        Completion, Extent, Interest, LentMut, Outcome, RawDescriptor, Request, RequestKind, Token,
+    },
+    signal::{Signal, SignalSet},
 };
 
 const READY: Request = Request::Ready {
@@ -36,6 +39,11 @@ impl Driver {
     fn stage(&mut self, slot: u32, request: Request) {
         // SAFETY: the requests of these tests lend no memory (I-3).
         unsafe { self.staged.push(Token::new(slot, 1), request) };
+    }
+
+    fn now(&mut self, request: &Request) -> TryNow {
+        // SAFETY: the requests of these tests lend no memory (I-3).
+        unsafe { self.port.try_now(request) }
     }
 
     fn turn(&mut self, wait: Wait) -> Result<Vec<Completion>, HostFault> {
@@ -147,6 +155,46 @@ fn workers_wake_each_other_and_all_fail_when_all_wait_for_ever() {
     })
     .unwrap();
     assert_eq!(faults.into_inner().unwrap(), 2);
+}
+
+#[test]
+fn a_signal_that_one_worker_raises_ends_the_wait_of_another_that_reads() {
+    let env = ScriptEnv::new();
+    let signals = Mutex::new(None);
+    env.run(2, &|worker| {
+        let mut driver = Driver::new(&env, worker);
+        let set = SignalSet::new(&[Signal::User1]);
+        if worker.index() == 0 {
+            let descriptor = match driver.now(&Request::OpenSignals { set }) {
+                TryNow::Done(Outcome::Opened(raw)) => raw,
+                other => panic!("it should open, but: {other:?}"),
+            };
+            let mut byte = [0];
+            let into = LentMut::new(&mut byte);
+            let extent = Extent::Some;
+            let read = Request::Recv {
+                descriptor,
+                into,
+                extent,
+            };
+            // SAFETY: on this frame, which is left after the completion (I-3).
+            unsafe { driver.staged.push(Token::new(1, 1), read) };
+            assert_eq!(driver.turn(Wait::No), Ok(Vec::new()));
+            *signals.lock().unwrap() = Some(descriptor);
+            assert_eq!(driver.turn(Wait::Forever), Ok(alloc::vec![done(1, 1)]));
+            // SAFETY: the host has written it, and is done with it (I-3).
+            assert_eq!(unsafe { into.start().read() }, Signal::User1.number());
+        } else {
+            while signals.lock().unwrap().is_none() {
+                let soon = env.now() + Duration::from_millis(1);
+                driver.turn(Wait::Until(soon)).unwrap();
+            }
+            let signal = Signal::User1;
+            let raised = driver.now(&Request::RaiseSignal { signal });
+            assert_eq!(raised, TryNow::Done(Outcome::Done(0)));
+        }
+    })
+    .unwrap();
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::mem;
 
-use super::parts::ThreadUnpark;
+use super::{parts::ThreadUnpark, signals::Signals};
 use crate::{
     env::Instant,
     request::{Completion, Outcome, RawDescriptor, RequestKind, Token},
@@ -21,6 +21,7 @@ pub(super) struct World {
     pub(super) asked: Vec<RequestKind>,
     /// Answers that tests have prepared, each for one request.
     pub(super) answers: Vec<(RequestKind, Outcome)>,
+    pub(super) signals: Signals,
     /// How many random numbers were drawn.
     pub(super) drawn: u64,
     /// Workers that run and do not wait.
@@ -37,6 +38,8 @@ pub(super) struct PortState {
     /// Until when its turn waits, while it does.
     waits: Option<Instant>,
     stuck: bool,
+    /// Something may be there to read that was not when it looked.
+    again: bool,
 }
 
 /// A request that has not ended.
@@ -54,6 +57,7 @@ impl World {
             now: Instant::ORIGIN,
             asked: Vec::new(),
             answers: Vec::new(),
+            signals: Signals::new(),
             drawn: 0,
             awake: 0,
             outsiders,
@@ -68,6 +72,7 @@ impl World {
             done: VecDeque::new(),
             waits: None,
             stuck: false,
+            again: false,
         }));
         self.ports.len() - 1
     }
@@ -100,6 +105,22 @@ impl World {
             }
         }
         false
+    }
+
+    /// Has the ports that read from one of `descriptors` try again.
+    pub(super) fn look_again(&mut self, descriptors: &[RawDescriptor]) {
+        for port in self.ports.iter_mut().flatten() {
+            let reads = |request: &InFlight| {
+                request.kind == RequestKind::Recv
+                    && request
+                        .descriptor
+                        .is_some_and(|on| descriptors.contains(&on))
+            };
+            if port.inflight.iter().any(reads) {
+                port.again = true;
+                port.unpark.wake();
+            }
+        }
     }
 
     /// Workers start (`+n`) or end (`-1`).
@@ -158,6 +179,11 @@ impl World {
 }
 
 impl PortState {
+    /// Whether to try reads again, asked once.
+    pub(super) fn looks_again(&mut self) -> bool {
+        mem::take(&mut self.again)
+    }
+
     /// Moves what the clock has reached to `done`, in the order of its moments.
     pub(super) fn ripen(&mut self, now: Instant) {
         while let Some((index, outcome)) = self.first_due(now) {
@@ -192,7 +218,7 @@ impl PortState {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        self.unpark.is_set() || !self.done.is_empty() || self.next_due() <= now
+        self.unpark.is_set() || self.again || !self.done.is_empty() || self.next_due() <= now
     }
 
     /// The moment at which its wait ends by itself.
