@@ -14,7 +14,7 @@ pub use fiber_core::{
     Id, IoError, IoErrorKind,
     env::{Env, Instant, SharedEnv, StackClass},
 };
-/// Sockets.
+/// Sockets, and signals of the operating system.
 pub use fiber_io as io;
 pub use fiber_sched::{
     AllAsleep, Builder, Drain, Elapsed, ExitReason, Fiber, FiberBuilder, JoinHandle, PanicPayload,
