@@ -2,7 +2,11 @@
 
 use alloc::sync::Arc;
 use core::time::Duration;
-use std::{collections::HashSet, sync::Mutex, thread};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, mpsc},
+    thread,
+};
 
 use fiber::{
     FiberBuilder, Runtime, SpawnError, WorkerId, core::Context, sleep, spawn, spawn_any,
@@ -112,11 +116,10 @@ fn a_dedicated_worker_has_one_fiber_at_a_time_and_is_free_again_when_it_ends() {
     with_dedicated(1, || {
         let dedicated = || FiberBuilder::new().dedicated();
         for _ in 0..3 {
-            let (release, released) = fiber::sync::channel::bounded(1);
+            let (release, released) = mpsc::channel();
             let only = dedicated()
                 .spawn(move || {
-                    // It may block its thread: nobody else lives there.
-                    thread::sleep(Duration::from_millis(1));
+                    // This blocks the thread: nobody else lives there.
                     released.recv().unwrap();
                     here()
                 })
