@@ -7,11 +7,13 @@ use crate::store::Store;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Bytes that items may take, with their keys and an estimate of their bookkeeping.
+    /// Bytes that items may take, with all that the allocator hands out for them. When they are
+    /// used up, what was not used for longest makes room.
     pub memory_bytes: usize,
-    /// The longest value.
+    /// The longest value; never more than half of the memory.
     pub value_bytes_max: usize,
-    /// Parts that are locked separately; rounded up to a power of two.
+    /// Parts that are locked separately; rounded up to a power of two, and fewer where the
+    /// memory is too small for so many.
     pub shards: usize,
     /// Seed of the hash. The same seed places the same keys alike in every process.
     pub seed: u64,

@@ -26,5 +26,5 @@ mod time;
 
 pub use cache::{Cache, Config};
 pub use session::{Limits, Progress, Session, recycle};
-pub use stats::Server;
+pub use stats::{ProcessorTime, Server};
 pub use time::Seconds;

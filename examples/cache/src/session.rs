@@ -36,15 +36,21 @@ mod bound_tests;
 mod execute;
 mod input;
 mod late;
+mod meta;
+#[cfg(test)]
+mod meta_tests;
+mod storing;
 #[cfg(test)]
 mod tests;
 
 use self::body::Body;
-use self::execute::{Next, Turn, answer_values, finish_body, run_line};
+use self::execute::{Next, Turn, answer_values, run_line};
 use self::input::Input;
 use self::late::LateUpdates;
+use self::storing::finish_body;
 use crate::cache::Cache;
 use crate::protocol::{ValueLine, reply};
+use crate::store::Access;
 use crate::time::Seconds;
 
 /// What bounds a session.
@@ -53,7 +59,7 @@ use crate::time::Seconds;
 pub struct Limits {
     /// The longest line that is not a list of keys, without its line feed.
     pub line_bytes: usize,
-    /// The longest line of a `get` or `gets`, without its line feed.
+    /// The longest line of a `get` or one of its kin, without its line feed.
     pub keys_line_bytes: usize,
     /// From this many bytes of replies on, they must be sent before the next is made.
     pub out_bytes: usize,
@@ -96,6 +102,8 @@ pub struct Session {
     /// How many bytes must be buffered before the current command can go on.
     needed: usize,
     late: LateUpdates,
+    /// How many bytes have come since they were counted last.
+    read_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -119,6 +127,7 @@ pub(crate) struct KeysLeft {
     /// Where the keys end, and where the next line begins.
     pub(crate) end: usize,
     pub(crate) line_bytes: usize,
+    pub(crate) access: Access,
 }
 
 impl Session {
@@ -132,6 +141,7 @@ impl Session {
             searched: 0,
             needed: 0,
             late: LateUpdates::off(),
+            read_bytes: 0,
         }
     }
 
@@ -153,6 +163,7 @@ impl Session {
     ///
     /// If there was less space than that.
     pub fn filled(&mut self, count: usize) {
+        self.read_bytes += count;
         match &mut self.state {
             State::Body(body) if body.wants_direct_reads() && self.input.bytes().is_empty() => {
                 body.filled(count);
@@ -164,7 +175,15 @@ impl Session {
     /// Carries out every complete command and appends the replies to `out`, which is bounded:
     /// see [`Progress`].
     pub fn process(&mut self, cache: &Cache, now: Seconds, out: &mut Vec<u8>) -> Progress {
-        let turn = &mut Turn { cache, now, out };
+        let read = core::mem::take(&mut self.read_bytes);
+        cache.server.count_bytes_read(read);
+        let waiting = out.len();
+        let progress = self.process_all(&mut Turn { cache, now, out });
+        cache.server.count_bytes_written(out.len() - waiting);
+        progress
+    }
+
+    fn process_all(&mut self, turn: &mut Turn<'_>) -> Progress {
         loop {
             if turn.out.len() >= self.limits.out_bytes {
                 return Progress::Flush;
@@ -288,7 +307,9 @@ fn is_too_long(line: &[u8], limits: &Limits) -> bool {
         return false;
     };
     let words = front.trim_ascii_start();
-    let bytes_max = if words.starts_with(b"get ") || words.starts_with(b"gets ") {
+    let lists_keys = |name: &[u8]| words.starts_with(name);
+    let lists: [&[u8]; 4] = [b"get ", b"gets ", b"gat ", b"gats "];
+    let bytes_max = if lists.into_iter().any(lists_keys) {
         limits.keys_line_bytes
     } else {
         limits.line_bytes

@@ -8,6 +8,11 @@ const RELATIVE_SECONDS_MAX: i64 = 60 * 60 * 24 * 30;
 pub struct Seconds(u64);
 
 impl Seconds {
+    /// How many seconds have passed since `earlier`.
+    pub(crate) const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// The moment that lies `seconds` after the Unix epoch.
     #[must_use]
     pub const fn from_unix(seconds: u64) -> Self {
@@ -43,6 +48,15 @@ impl Expiry {
     /// The first second at which it has passed.
     pub(crate) const fn moment(self) -> Seconds {
         Seconds(self.0)
+    }
+
+    /// How many seconds are left; `None` if it never passes.
+    pub(crate) const fn seconds_left(self, now: Seconds) -> Option<u64> {
+        if self.0 == Self::NEVER.0 {
+            None
+        } else {
+            Some(self.0.saturating_sub(now.0))
+        }
     }
 
     pub(crate) fn has_passed(self, now: Seconds) -> bool {
@@ -83,5 +97,11 @@ mod tests {
         check(2_592_000, Some(now + 2_591_999), Some(now + 2_592_000));
         check(2_592_001, Some(2_592_000), Some(now));
         check(1_700_000_100, Some(now + 99), Some(now + 100));
+    }
+
+    #[test]
+    fn what_is_left_is_counted_down_to_zero() {
+        let left = |exptime| Expiry::from_exptime(exptime, NOW).seconds_left(NOW);
+        assert_eq!([0, 5, -1].map(left), [None, Some(5), Some(0)]);
     }
 }

@@ -42,7 +42,10 @@ fn common_commands_do_not_allocate_in_a_warm_session() {
     let value = "v".repeat(4_000);
     let batch = format!(
         "set k 0 0 4000\r\n{value}\r\nget k absent k\r\ngets k\r\nreplace k 1 0 4000\r\n{value}\r\n\
-         incr n 1\r\ndecr n 1\r\ntouch k 100\r\ndelete absent\r\nnonsense\r\nversion\r\n"
+         incr n 1\r\ndecr n 1\r\ntouch k 100\r\ndelete absent\r\nnonsense\r\nversion\r\n\
+         gat 0 k absent\r\nms k 4000 c k Oa T100\r\n{value}\r\nmg k v t f c s h l k Oa\r\n\
+         mg absent k\r\nma n v c\r\nma n MD\r\nmd absent q\r\nmd k I\r\nme k\r\nmn\r\n\
+         ms YmFy 3 b k\r\nabc\r\nmg YmFy b v k\r\n"
     );
     let mut serve = |input: &str| {
         let mut input = input.as_bytes();

@@ -1,15 +1,27 @@
 //! What a client can ask for.
 
+use super::meta::{Meta, MetaKey};
+
 /// One command line, understood. Keys and the rest still borrow the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
-    /// `get` and `gets`. The keys have been checked; they start at byte `keys_at` of the line.
+    /// `get`, `gets`, `gat` and `gats`. The keys have been checked; they start at byte `keys_at`
+    /// of the line.
     Retrieve {
         keys_at: usize,
         line: ValueLine,
+        /// The new expiry time that `gat` gives.
+        exptime: Option<i64>,
     },
     /// A command that a data block follows.
     Store(Header<'a>),
+    MetaGet(Meta<'a>),
+    /// A command that a data block of so many bytes follows.
+    MetaSet(Meta<'a>, usize),
+    MetaDelete(Meta<'a>),
+    MetaArithmetic(Meta<'a>),
+    MetaDebug(MetaKey<'a>),
+    MetaNoop,
     Delete {
         key: &'a [u8],
         reply: Reply,
@@ -61,6 +73,13 @@ pub(crate) enum StoreVerb {
     Prepend,
     /// Only if the item's unique number is still this one.
     Cas(u64),
+}
+
+impl StoreVerb {
+    /// Whether the value is added to the one that is there.
+    pub(crate) const fn joins(self) -> bool {
+        matches!(self, Self::Append | Self::Prepend)
+    }
 }
 
 /// Which way `incr` and `decr` count.

@@ -4,6 +4,7 @@
 //! whether `noreply` hides it: the number of words comes first and is never hidden.
 
 use super::command::{Command, Direction, Header, Reply, StoreVerb, ValueLine};
+use super::meta;
 use super::number::{signed, unsigned};
 use super::reply;
 use super::tokens::Tokens;
@@ -14,13 +15,20 @@ use super::{ANNOUNCED_BYTES_MAX, KEY_BYTES_MAX};
 pub(crate) struct Rejection {
     pub(crate) line: &'static [u8],
     pub(crate) reply: Reply,
+    /// How much of what follows the line belongs to it all the same.
+    pub(crate) swallowed: usize,
 }
 
 impl Rejection {
-    const fn loud(line: &'static [u8]) -> Self {
+    pub(super) const fn loud(line: &'static [u8]) -> Self {
+        Self::new(line, Reply::Wanted)
+    }
+
+    const fn new(line: &'static [u8], reply: Reply) -> Self {
         Self {
             line,
-            reply: Reply::Wanted,
+            reply,
+            swallowed: 0,
         }
     }
 }
@@ -30,8 +38,16 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, Rejection> {
     let mut tokens = Tokens::new(line);
     let name = tokens.next().ok_or(Rejection::loud(reply::ERROR))?;
     match name {
-        b"get" => return retrieve(tokens, ValueLine::Plain),
-        b"gets" => return retrieve(tokens, ValueLine::WithUnique),
+        b"get" => return retrieve(tokens, ValueLine::Plain, None),
+        b"gets" => return retrieve(tokens, ValueLine::WithUnique, None),
+        b"gat" => return retrieve_and_touch(tokens, ValueLine::Plain),
+        b"gats" => return retrieve_and_touch(tokens, ValueLine::WithUnique),
+        b"mg" => return meta::get(line, tokens),
+        b"ms" => return meta::set(line, tokens),
+        b"md" => return meta::delete(line, tokens),
+        b"ma" => return meta::arithmetic(line, tokens),
+        b"me" => return meta::debug(tokens),
+        b"mn" => return Ok(Command::MetaNoop),
         _ => {}
     }
     let words = Words::collect(tokens);
@@ -57,7 +73,17 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, Rejection> {
     }
 }
 
-fn retrieve(keys: Tokens<'_>, line: ValueLine) -> Result<Command<'_>, Rejection> {
+fn retrieve_and_touch(mut words: Tokens<'_>, line: ValueLine) -> Result<Command<'_>, Rejection> {
+    let exptime = words.next().ok_or(Rejection::loud(reply::ERROR))?;
+    let exptime = signed(exptime).ok_or(Rejection::loud(reply::INVALID_EXPTIME))?;
+    retrieve(words, line, Some(exptime))
+}
+
+fn retrieve(
+    keys: Tokens<'_>,
+    line: ValueLine,
+    exptime: Option<i64>,
+) -> Result<Command<'_>, Rejection> {
     let keys_at = keys.position();
     let mut any = false;
     // All keys are looked at before the first value is answered, so that one bad key rejects
@@ -66,8 +92,13 @@ fn retrieve(keys: Tokens<'_>, line: ValueLine) -> Result<Command<'_>, Rejection>
         check_key(key, Reply::Wanted)?;
         any = true;
     }
-    if any {
-        Ok(Command::Retrieve { keys_at, line })
+    // An expiry time without a key to give it to is not an error.
+    if any || exptime.is_some() {
+        Ok(Command::Retrieve {
+            keys_at,
+            line,
+            exptime,
+        })
     } else {
         Err(Rejection::loud(reply::ERROR))
     }
@@ -81,10 +112,7 @@ fn store<'a>(words: &Words<'a>, verb: StoreVerb) -> Result<Command<'a>, Rejectio
     };
     words.expect_count(fixed, fixed + 1)?;
     let reply = words.reply();
-    let bad = Rejection {
-        line: reply::BAD_FORMAT,
-        reply,
-    };
+    let bad = Rejection::new(reply::BAD_FORMAT, reply);
     let list = words.as_slice();
     check_key(list[0], reply)?;
     let flags = unsigned(list[1])
@@ -121,10 +149,7 @@ fn delete<'a>(words: &Words<'a>) -> Result<Command<'a>, Rejection> {
             _ => list[1] == b"0" && reply == Reply::Suppressed,
         };
         if !well_formed {
-            return Err(Rejection {
-                line: reply::BAD_DELETE,
-                reply,
-            });
+            return Err(Rejection::new(reply::BAD_DELETE, reply));
         }
     }
     check_key(list[0], reply)?;
@@ -139,10 +164,7 @@ fn arithmetic<'a>(words: &Words<'a>, direction: Direction) -> Result<Command<'a>
     let reply = words.reply();
     let list = words.as_slice();
     check_key(list[0], reply)?;
-    let delta = unsigned(list[1]).ok_or(Rejection {
-        line: reply::INVALID_DELTA,
-        reply,
-    })?;
+    let delta = unsigned(list[1]).ok_or_else(|| Rejection::new(reply::INVALID_DELTA, reply))?;
     Ok(Command::Arithmetic {
         direction,
         key: list[0],
@@ -156,10 +178,7 @@ fn touch<'a>(words: &Words<'a>) -> Result<Command<'a>, Rejection> {
     let reply = words.reply();
     let list = words.as_slice();
     check_key(list[0], reply)?;
-    let exptime = signed(list[1]).ok_or(Rejection {
-        line: reply::INVALID_EXPTIME,
-        reply,
-    })?;
+    let exptime = signed(list[1]).ok_or_else(|| Rejection::new(reply::INVALID_EXPTIME, reply))?;
     Ok(Command::Touch {
         key: list[0],
         exptime,
@@ -174,10 +193,9 @@ fn flush_all<'a>(words: &Words<'a>) -> Result<Command<'a>, Rejection> {
     let delay = match list {
         [] => 0,
         [_] if reply == Reply::Suppressed => 0,
-        [delay, ..] => signed(delay).ok_or(Rejection {
-            line: reply::INVALID_EXPTIME,
-            reply,
-        })?,
+        [delay, ..] => {
+            signed(delay).ok_or_else(|| Rejection::new(reply::INVALID_EXPTIME, reply))?
+        }
     };
     Ok(Command::FlushAll { delay, reply })
 }
@@ -188,21 +206,15 @@ fn verbosity<'a>(words: &Words<'a>) -> Result<Command<'a>, Rejection> {
     let level = unsigned(words.as_slice()[0]).and_then(|level| u32::try_from(level).ok());
     match level {
         Some(_) => Ok(Command::Verbosity { reply }),
-        None => Err(Rejection {
-            line: reply::BAD_FORMAT,
-            reply,
-        }),
+        None => Err(Rejection::new(reply::BAD_FORMAT, reply)),
     }
 }
 
 /// A key is 1 to 250 bytes without white space and control characters.
-fn check_key(key: &[u8], reply: Reply) -> Result<(), Rejection> {
+pub(super) fn check_key(key: &[u8], reply: Reply) -> Result<(), Rejection> {
     let is_control = |&byte: &u8| byte <= b' ' || byte == 0x7f;
     if key.len() > KEY_BYTES_MAX || key.iter().any(is_control) {
-        return Err(Rejection {
-            line: reply::BAD_FORMAT,
-            reply,
-        });
+        return Err(Rejection::new(reply::BAD_FORMAT, reply));
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! What every command line means, and which error every bad one earns.
 
 use super::command::{Command, Direction, Header, Reply, StoreVerb, ValueLine};
-use super::parse::parse;
+use super::meta::{Flags, MetaKey};
+use super::parse::{Rejection, parse};
 use super::reply;
 
 const QUIET: Reply = Reply::Suppressed;
@@ -142,6 +143,7 @@ fn retrievals_need_a_key_and_know_where_it_is() {
         Command::Retrieve {
             keys_at: 3,
             line: ValueLine::Plain,
+            exptime: None,
         },
     );
     means(
@@ -149,6 +151,7 @@ fn retrievals_need_a_key_and_know_where_it_is() {
         Command::Retrieve {
             keys_at: 5,
             line: ValueLine::WithUnique,
+            exptime: None,
         },
     );
     // A key may be any bytes above the space, so also another alphabet.
@@ -157,12 +160,170 @@ fn retrievals_need_a_key_and_know_where_it_is() {
         Command::Retrieve {
             keys_at: 3,
             line: ValueLine::Plain,
+            exptime: None,
         },
     );
     for line in ["get", "get ", "gets", "GET a", "get\ta", "geta"] {
         rejected(line, reply::ERROR, LOUD);
     }
     rejected("get a\u{7f}", reply::BAD_FORMAT, LOUD);
+}
+
+#[test]
+fn retrievals_that_touch_take_an_exptime_in_front_of_the_keys() {
+    for (text, keys_at, line, exptime) in [
+        ("gat 0 a", 5, ValueLine::Plain, 0),
+        ("gats -1 a b", 7, ValueLine::WithUnique, -1),
+        // Nothing to find is found, as memcached has it.
+        ("gat 10", 6, ValueLine::Plain, 10),
+    ] {
+        let exptime = Some(exptime);
+        means(
+            text,
+            Command::Retrieve {
+                keys_at,
+                line,
+                exptime,
+            },
+        );
+    }
+    rejected("gat", reply::ERROR, LOUD);
+    rejected("gat x a", reply::INVALID_EXPTIME, LOUD);
+    rejected("gats 1x a", reply::INVALID_EXPTIME, LOUD);
+    let key = "k".repeat(251);
+    rejected(&format!("gat 0 a {key}"), reply::BAD_FORMAT, LOUD);
+}
+
+#[track_caller]
+fn flags(line: &str) -> (Vec<u8>, Flags) {
+    match parse(line.as_bytes()) {
+        Ok(
+            Command::MetaGet(meta)
+            | Command::MetaSet(meta, _)
+            | Command::MetaDelete(meta)
+            | Command::MetaArithmetic(meta),
+        ) => (meta.key.as_bytes().to_vec(), meta.flags),
+        other => panic!("{line:?} gave {other:?}"),
+    }
+}
+
+#[track_caller]
+fn flag_means(flag: &str, change: impl FnOnce(&mut Flags)) {
+    let mut expected = Flags::default();
+    change(&mut expected);
+    for line in [
+        format!("mg k {flag}"),
+        format!("ms k 3  {flag} "),
+        format!("md k {flag}"),
+        format!("ma k {flag}"),
+    ] {
+        assert_eq!(flags(&line), (b"k".to_vec(), expected), "{line:?}");
+    }
+}
+
+#[test]
+fn every_flag_of_a_meta_command_is_understood() {
+    flag_means("v", |flags| flags.value = true);
+    flag_means("u", |flags| flags.unseen = true);
+    flag_means("q", |flags| flags.quiet = true);
+    flag_means("I", |flags| flags.stale = true);
+    flag_means("x", |flags| flags.empty = true);
+    flag_means("C7", |flags| flags.compare = Some(7));
+    flag_means("E8", |flags| flags.new_unique = Some(8));
+    flag_means("T-9", |flags| flags.exptime = Some(-9));
+    flag_means("N0", |flags| flags.creates = Some(0));
+    flag_means("R30", |flags| flags.renew = Some(30));
+    flag_means("F11", |flags| flags.client_flags = 11);
+    flag_means("D12", |flags| flags.delta = Some(12));
+    flag_means("J13", |flags| flags.initial = 13);
+    for returned in [
+        "c", "f", "h", "k", "l", "s", "t", "Oopaque", "O", "Ppath", "Lpath",
+    ] {
+        flag_means(returned, |_| {});
+    }
+    for (line, mode) in [("ms k 0 MA", b'A'), ("ma k MD", b'D'), ("ma k M+", b'+')] {
+        assert_eq!(flags(line).1.mode, Some(mode));
+    }
+    assert_eq!(flags("mg AP8Q b").0, b"\0\xff\x10");
+}
+
+#[test]
+fn bad_meta_lines_are_rejected_as_memcached_rejects_them() {
+    for (rest, error) in [
+        ("z", reply::BAD_FLAG_LETTER),
+        ("\u{e9}", reply::DUPLICATE_FLAG),
+        ("v v", reply::DUPLICATE_FLAG),
+        ("T1 T2", reply::DUPLICATE_FLAG),
+        ("Tx", reply::BAD_TOKEN),
+        ("N", reply::BAD_TOKEN),
+        ("R1x", reply::BAD_TOKEN),
+        ("C-1", reply::BAD_TOKEN),
+        ("E", reply::BAD_TOKEN),
+        ("F4294967296", reply::BAD_FORMAT),
+        ("M", reply::BAD_MODE_LENGTH),
+        ("Jx", reply::BAD_INITIAL),
+        ("Dx", reply::BAD_DELTA),
+        ("b", reply::BAD_KEY),
+        // The last error counts, but a flag that is none outdoes it.
+        ("Jx Tx", reply::BAD_TOKEN),
+        ("Tx Fx", reply::BAD_TOKEN),
+        ("Tx z", reply::BAD_FLAG_LETTER),
+        ("O12345678901234567890123456789012", reply::OPAQUE_TOO_LONG),
+    ] {
+        rejected(&format!("mg k {rest}"), error, LOUD);
+        let set = parse(format!("ms k 3 {rest}").as_bytes().trim_ascii()).map(|_| ());
+        let expected = Rejection {
+            swallowed: 5,
+            ..Rejection::loud(error)
+        };
+        assert_eq!(set, Err(expected), "ms k 3 {rest}");
+        let error = if error == reply::OPAQUE_TOO_LONG {
+            error
+        } else {
+            reply::BAD_FLAG
+        };
+        rejected(&format!("md k {rest}"), error, LOUD);
+        rejected(&format!("ma k {rest}"), error, LOUD);
+    }
+    rejected("ma k MS", reply::BAD_ARITHMETIC_MODE, LOUD);
+    for line in [
+        "ms k",
+        "ms k x",
+        "ms k -1",
+        "ms k 2147483646",
+        "ms k S3",
+        "me",
+        "me k b",
+    ] {
+        rejected(line, reply::BAD_FORMAT, LOUD);
+    }
+    assert_eq!(
+        parse(b"ms k 10 MI"),
+        Err(Rejection {
+            swallowed: 12,
+            ..Rejection::loud(reply::BAD_SET_MODE)
+        })
+    );
+    let many = " b c f h k l q s t u v x I O P L N1";
+    assert!(parse(format!("mg AAAA{many}").as_bytes()).is_ok());
+    rejected(
+        &format!("mg AAAA{many} T1"),
+        reply::GET_FLAGS_TOO_LONG,
+        LOUD,
+    );
+    rejected(&format!("ms AAAA 1{many}"), reply::FLAGS_TOO_LONG, LOUD);
+    let key = "k".repeat(251);
+    for name in ["mg", "ms", "md", "ma", "me"] {
+        rejected(&format!("{name} {key} 1"), reply::BAD_FORMAT, LOUD);
+    }
+}
+
+#[test]
+fn a_meta_noop_takes_anything_and_a_debug_takes_a_key() {
+    means("mn", Command::MetaNoop);
+    means("mn x", Command::MetaNoop);
+    means("me k", Command::MetaDebug(MetaKey::Plain(b"k")));
+    means("me k x y", Command::MetaDebug(MetaKey::Plain(b"k")));
 }
 
 #[test]
@@ -277,8 +438,11 @@ fn anything_else_is_an_error() {
         "\0",
         "sets k 0 0 1",
         "VERSION",
-        "mg k v",
-        "gat 0 k",
+        "mx k v",
+        "MG k v",
+        "mg",
+        "ms",
+        "gats",
     ] {
         rejected(line, reply::ERROR, LOUD);
     }

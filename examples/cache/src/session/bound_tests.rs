@@ -32,6 +32,18 @@ fn script() -> Vec<u8> {
         "a ".repeat(140),
         " a".repeat(300)
     ));
+    say("ms m 3 T100 F5 c\r\nabc\r\nmg m v f t k Oq\r\nmg none N30 t\r\nmd m I\r\nmg m v\r\n");
+    say("ma c N0 J5 v\r\nma c v\r\nmg none2 q\r\nmn\r\nms m 2 z\r\nab\r\nms AP8= 1 b k\r\nx\r\n");
+    say("gat 100 m a\r\ngats 0 a m c\r\nme none3\r\nms m 3 q\r\nabcd\r\nmd m q\r\n");
+    say(&format!(
+        "ms large 9000 k s Oo c MA\r\n{}\r\nmg large s\r\n",
+        "u".repeat(900)
+    ));
+    say(&format!(
+        "{}\r\nms huge 10001 k\r\n{}\r\n",
+        "u".repeat(8098),
+        "x".repeat(10_001)
+    ));
     say("flush_all 0\r\nget a\r\nquit\r\nversion\r\n");
     script
 }
@@ -183,7 +195,7 @@ fn a_bad_key_late_in_a_list_rejects_the_list_before_any_value() {
 
 #[test]
 fn garbage_neither_panics_nor_grows() {
-    let words: [&[u8]; 24] = [
+    let words: [&[u8]; 48] = [
         b"get ",
         b"gets ",
         b"set ",
@@ -208,6 +220,30 @@ fn garbage_neither_panics_nor_grows() {
         b"\n",
         b"\0\xff",
         b"  ",
+        b"mg ",
+        b"ms ",
+        b"md ",
+        b"ma ",
+        b"me ",
+        b"mn\r\n",
+        b"gat ",
+        b"gats ",
+        b"AP8= ",
+        b"b ",
+        b"v k q ",
+        b"t h l s ",
+        b"N30 ",
+        b"R30 ",
+        b"T-1 ",
+        b"MA ",
+        b"MD ",
+        b"I x ",
+        b"C1 ",
+        b"E18446744073709551615 ",
+        b"J1 D2 ",
+        b"Oopaque ",
+        b"F1 ",
+        b"3\r\nabc\r\n",
     ];
     for seed in 1..=200_u64 {
         let mut talk = small();

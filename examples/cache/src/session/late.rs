@@ -9,7 +9,7 @@
 use super::{Limits, Session};
 use crate::cache::Cache;
 use crate::protocol::StoreVerb;
-use crate::store::{Attributes, Value};
+use crate::store::{Attributes, Change, Terms, Value};
 use crate::time::Seconds;
 
 #[derive(Debug)]
@@ -81,9 +81,13 @@ impl Session {
                 attributes,
                 value,
             } = update;
-            cache
-                .store
-                .store(StoreVerb::Set, &key, attributes, Value::Owned(value), now);
+            let change = Change {
+                verb: StoreVerb::Set,
+                attributes,
+                value: Value::Borrowed(&value),
+                terms: Terms::default(),
+            };
+            cache.store.store(&key, change, now);
         }
     }
 }

@@ -286,6 +286,17 @@ fn statistics_count_what_happened() {
         "STAT delete_misses 1",
         "STAT threads 1",
         "STAT limit_maxbytes 67108864",
+        "STAT cmd_touch 0",
+        "STAT cmd_flush 0",
+        "STAT cmd_meta 0",
+        "STAT evictions 0",
+        "STAT reclaimed 0",
+        "STAT bytes_read 56",
+        "STAT bytes_written 44",
+        "STAT accepting_conns 1",
+        "STAT listen_disabled_num 0",
+        "STAT pointer_size 64",
+        "STAT idle_kicks 0",
     ] {
         assert!(
             stats.contains(&format!("{line}\r\n")),
@@ -297,6 +308,131 @@ fn statistics_count_what_happened() {
     let stats = String::from_utf8(talk.say(b"stats\r\nstats settings\r\n")).unwrap();
     assert!(stats.contains("STAT cmd_get 0\r\n") && stats.contains("STAT curr_items 1\r\n"));
     assert!(stats.contains("STAT item_size_max 1048576\r\n"));
+}
+
+#[test]
+fn a_retrieval_that_touches_sets_when_its_items_expire() {
+    let mut talk = Talk::new();
+    talk.expect(
+        "set a 1 10 1\r\na\r\nset b 2 10 1\r\nb\r\n",
+        "STORED\r\nSTORED\r\n",
+    );
+    talk.expect(
+        "gat 100 a none b\r\n",
+        "VALUE a 1 1\r\na\r\nVALUE b 2 1\r\nb\r\nEND\r\n",
+    );
+    talk.pass(99);
+    talk.expect("gat 0 a\r\n", "VALUE a 1 1\r\na\r\nEND\r\n");
+    talk.pass(1);
+    talk.expect("get a b\r\n", "VALUE a 1 1\r\na\r\nEND\r\n");
+    let unique = |reply: Vec<u8>| {
+        let text = String::from_utf8(reply).unwrap();
+        text.lines().next().unwrap().to_owned()
+    };
+    let before = unique(talk.say(b"gets a\r\n"));
+    assert_eq!(
+        unique(talk.say(b"gats 5 a\r\n")),
+        before,
+        "touching changes no value"
+    );
+    talk.expect(
+        "gat -1 a\r\nget a\r\n",
+        "VALUE a 1 1\r\na\r\nEND\r\nEND\r\n",
+    );
+    talk.expect(
+        "gat 10\r\ngat x a\r\n",
+        "END\r\nCLIENT_ERROR invalid exptime argument\r\n",
+    );
+    let stats = String::from_utf8(talk.say(b"stats\r\n")).unwrap();
+    for line in ["cmd_touch 6", "touch_hits 5", "touch_misses 1", "cmd_get 4"] {
+        assert!(
+            stats.contains(&format!("STAT {line}\r\n")),
+            "{line} is not in {stats}"
+        );
+    }
+}
+
+#[test]
+fn one_class_of_items_holds_everything() {
+    let mut talk = Talk::new();
+    talk.expect("stats items\r\n", "END\r\n");
+    talk.expect(
+        "stats slabs\r\n",
+        "STAT active_slabs 0\r\nSTAT total_malloced 0\r\nEND\r\n",
+    );
+    talk.say(b"set abc 0 0 5\r\nhello\r\nget abc\r\n");
+    talk.pass(7);
+    let text = |reply: Vec<u8>| String::from_utf8(reply).unwrap();
+    let items = text(talk.say(b"stats items\r\n"));
+    for line in [
+        "number 1",
+        "age 7",
+        "mem_requested 8",
+        "evicted 0",
+        "outofmemory 0",
+    ] {
+        assert!(
+            items.contains(&format!("STAT items:1:{line}\r\n")),
+            "{line}: {items}"
+        );
+    }
+    let slabs = text(talk.say(b"stats slabs\r\n"));
+    for line in [
+        "1:used_chunks 1",
+        "1:get_hits 1",
+        "1:cmd_set 1",
+        "active_slabs 1",
+    ] {
+        assert!(
+            slabs.contains(&format!("STAT {line}\r\n")),
+            "{line}: {slabs}"
+        );
+    }
+    talk.expect("stats sizes\r\n", "STAT sizes_status disabled\r\nEND\r\n");
+    talk.expect("stats conns\r\n", "ERROR\r\n");
+}
+
+#[test]
+fn a_full_cache_says_whom_it_threw_out() {
+    let config = Config {
+        memory_bytes: 64 << 10,
+        ..Config::default()
+    };
+    let mut talk = Talk::with(config, Limits::default());
+    for number in 0..1_000 {
+        let exptime = number % 2 * 100;
+        talk.expect(
+            format!(
+                "set key-{number} 0 {exptime} 100\r\n{}\r\n",
+                "v".repeat(100)
+            ),
+            "STORED\r\n",
+        );
+        if number % 4 == 0 {
+            talk.say(format!("get key-{number}\r\n").as_bytes());
+        }
+    }
+    talk.expect("get key-0\r\n", "END\r\n");
+    let stats = String::from_utf8(talk.say(b"stats\r\nstats settings\r\n")).unwrap();
+    let number = |name: &str| -> u64 {
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+        line.unwrap_or_else(|| panic!("no {name} in {stats}"))
+            .parse()
+            .unwrap()
+    };
+    let evictions = number("evictions");
+    assert_eq!(evictions + number("curr_items"), 1_000);
+    assert!(evictions > 500 && number("bytes") <= 64 << 10, "{stats}");
+    let near = |count: u64, share: u64| count.abs_diff(share) < 10;
+    assert!(near(number("evicted_nonzero"), evictions / 2), "{stats}");
+    assert!(
+        near(number("evicted_unfetched"), evictions * 3 / 4),
+        "{stats}"
+    );
+    assert_eq!(number("item_size_max"), 32 << 10);
+    assert!(stats.contains("STAT evictions on\r\n"));
 }
 
 #[test]

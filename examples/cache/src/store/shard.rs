@@ -1,79 +1,142 @@
-//! One shard of the store: a table, and what reads or removes while it is locked.
+//! One shard of the store: its items, and what reads or removes while it is locked.
 
-use core::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-
-use super::item::{Item, Key};
-use super::memory::Memory;
-use super::{Counters, Found};
+use super::Counters;
+use super::Found;
+use super::evict::Crawl;
+use super::item::{Item, Key, Mark};
+use super::items::Items;
+use super::memory::Claim;
 use crate::time::{Expiry, Seconds};
 
 #[derive(Debug)]
 pub(crate) struct Shard {
-    pub(crate) table: Table,
+    pub(super) items: Items,
     pub(crate) counters: Counters,
-    pub(crate) uniques: Uniques,
+    pub(super) uniques: Uniques,
+    /// Which flush the present items came after.
+    epoch: u32,
     /// A flush that is still to come.
     flush_at: Option<Seconds>,
-    /// No item expires before this moment, so a sweep before it has nothing to find.
-    earliest_expiry: Expiry,
-    /// Whether flushed items may still be in the table.
-    holds_flushed: bool,
+    /// Whether flushed items may still be there.
+    pub(super) holds_flushed: bool,
+    pub(super) crawl: Crawl,
+    /// How long the last evicted item had not been used.
+    pub(super) evicted_idle: u64,
+    /// What the items count without their blocks.
+    overhead: usize,
+    /// Length of all keys and values.
+    pub(super) payload: usize,
+}
+
+/// What is under a key.
+pub(super) enum Lookup {
+    Alive(u32),
+    Absent,
+    /// It was there, but its time was over; it has been dropped.
+    Expired,
+    /// It was there, but older than the last flush; it has been dropped.
+    Flushed,
+}
+
+/// How an access counts and what it leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// A retrieval.
+    Get,
+    /// A retrieval that sets when the item expires.
+    Touch(Expiry),
 }
 
 impl Shard {
-    pub(crate) fn new(index: usize, count: usize, hasher: FixedState) -> Self {
+    pub(crate) fn new(index: usize, count: usize) -> Self {
         let wide = |number: usize| u64::try_from(number).expect("a shard number fits in 64 bits");
         Self {
-            table: Table {
-                items: HashTable::new(),
-                hasher,
-                flushed: 0,
-            },
+            items: Items::new(),
             counters: Counters::default(),
             uniques: Uniques {
                 last: wide(index),
                 step: wide(count),
             },
+            epoch: 0,
             flush_at: None,
-            earliest_expiry: Expiry::NEVER,
             holds_flushed: false,
+            crawl: Crawl::new(),
+            evicted_idle: 0,
+            overhead: 0,
+            payload: 0,
         }
-    }
-
-    pub(crate) fn len(&self) -> u64 {
-        u64::try_from(self.table.items.len()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn read(
         &mut self,
         key: Key<'_>,
+        access: Access,
         now: Seconds,
-        memory: &Memory,
+        claim: &mut Claim<'_>,
         read: impl FnOnce(&Item),
     ) -> Found {
-        self.run_due_flush(now);
-        self.counters.cmd_get += 1;
-        match self.table.find(key, now, memory) {
-            Lookup::Alive(item) => {
-                self.counters.get_hits += 1;
-                read(item);
-                return Found::Yes;
-            }
-            Lookup::Absent => {}
-            Lookup::Expired => self.counters.get_expired += 1,
-            Lookup::Flushed => self.counters.get_flushed += 1,
+        let place = self.find(key, now, claim);
+        self.count_access(access, &place);
+        let Lookup::Alive(place) = place else {
+            return Found::No;
+        };
+        if let Access::Touch(expiry) = access {
+            self.items.get_mut(place).expiry = expiry;
+            self.note_expiry(expiry);
         }
-        self.counters.get_misses += 1;
-        Found::No
+        read(self.items.get(place));
+        self.use_item(place, now);
+        Found::Yes
     }
 
-    pub(crate) fn delete(&mut self, key: Key<'_>, now: Seconds, memory: &Memory) -> Found {
-        self.run_due_flush(now);
-        if let Lookup::Alive(_) = self.table.find(key, now, memory) {
-            self.remove(key, memory);
+    pub(crate) fn inspect(
+        &mut self,
+        key: Key<'_>,
+        now: Seconds,
+        claim: &mut Claim<'_>,
+        inspect: impl FnOnce(&Item),
+    ) -> Found {
+        self.counters.cmd_meta += 1;
+        let Lookup::Alive(place) = self.find(key, now, claim) else {
+            return Found::No;
+        };
+        inspect(self.items.get(place));
+        Found::Yes
+    }
+
+    /// Notes that a client asked for an item.
+    pub(super) fn use_item(&mut self, place: u32, now: Seconds) {
+        let item = self.items.get_mut(place);
+        item.accessed = now;
+        item.mark(Mark::Fetched);
+        self.items.bump(place);
+    }
+
+    pub(super) fn count_access(&mut self, access: Access, lookup: &Lookup) {
+        let counters = &mut self.counters;
+        match lookup {
+            Lookup::Alive(_) | Lookup::Absent => {}
+            Lookup::Expired => counters.get_expired += 1,
+            Lookup::Flushed => counters.get_flushed += 1,
+        }
+        let hit = u64::from(matches!(lookup, Lookup::Alive(_)));
+        match access {
+            Access::Get => {
+                counters.cmd_get += 1;
+                counters.get_hits += hit;
+                counters.get_misses += 1 - hit;
+            }
+            Access::Touch(_) => {
+                counters.cmd_touch += 1;
+                counters.touch_hits += hit;
+                counters.touch_misses += 1 - hit;
+            }
+        }
+    }
+
+    pub(crate) fn delete(&mut self, key: Key<'_>, now: Seconds, claim: &mut Claim<'_>) -> Found {
+        if let Lookup::Alive(place) = self.find(key, now, claim) {
+            self.remove(place, claim);
             self.counters.delete_hits += 1;
             Found::Yes
         } else {
@@ -83,118 +146,107 @@ impl Shard {
     }
 
     /// Drops the item of `key`, dead or alive.
-    pub(crate) fn remove(&mut self, key: Key<'_>, memory: &Memory) {
-        let is_it = |item: &Item| *item.key == *key.bytes;
-        if let Ok(entry) = self.table.items.find_entry(key.hash, is_it) {
-            memory.release(entry.remove().0.cost());
+    pub(crate) fn forget(&mut self, key: Key<'_>, claim: &mut Claim<'_>) {
+        if let Some(place) = self.items.find(key) {
+            self.remove(place, claim);
         }
-    }
-
-    pub(crate) fn touch(
-        &mut self,
-        key: Key<'_>,
-        expiry: Expiry,
-        now: Seconds,
-        memory: &Memory,
-    ) -> Found {
-        self.run_due_flush(now);
-        self.counters.cmd_touch += 1;
-        let Lookup::Alive(item) = self.table.find(key, now, memory) else {
-            self.counters.touch_misses += 1;
-            return Found::No;
-        };
-        item.expiry = expiry;
-        self.counters.touch_hits += 1;
-        self.note_expiry(expiry);
-        Found::Yes
     }
 
     /// From the moment `at` on, nothing is found that was stored before it.
     pub(crate) fn flush(&mut self, at: Seconds, now: Seconds) {
-        // A flush that is due already has had its effect; a later one is replaced.
         self.run_due_flush(now);
+        // A flush that is still to come is replaced by a later request.
         self.flush_at = Some(at);
         self.run_due_flush(now);
     }
 
-    /// Drops every dead item, unless there can be none.
-    pub(crate) fn sweep(&mut self, now: Seconds, memory: &Memory) {
+    /// Looks for the item of a key. Every operation on a key begins with this, so that all items
+    /// so far were stored before a flush that is due, and none after it.
+    pub(super) fn find(&mut self, key: Key<'_>, now: Seconds, claim: &mut Claim<'_>) -> Lookup {
         self.run_due_flush(now);
-        if !self.holds_flushed && !self.earliest_expiry.has_passed(now) {
-            return;
-        }
-        let mut earliest_expiry = Expiry::NEVER;
-        let flushed = self.table.flushed;
-        self.table.items.retain(|item| {
-            let alive = item.unique > flushed && !item.expiry.has_passed(now);
-            if alive {
-                earliest_expiry = earliest_expiry.min(item.expiry);
-            } else {
-                memory.release(item.cost());
-            }
-            alive
-        });
-        self.earliest_expiry = earliest_expiry;
-        self.holds_flushed = false;
-    }
-
-    /// Every operation that gives an item an expiry tells it here.
-    pub(crate) fn note_expiry(&mut self, expiry: Expiry) {
-        self.earliest_expiry = self.earliest_expiry.min(expiry);
-    }
-
-    /// Every operation begins with this, so that all items so far were stored before the flush
-    /// and none after it.
-    pub(crate) fn run_due_flush(&mut self, now: Seconds) {
-        if self.flush_at.is_some_and(|at| at <= now) {
-            self.flush_at = None;
-            self.table.flushed = self.uniques.last;
-            self.holds_flushed = true;
-        }
-    }
-}
-
-/// The items of a shard.
-#[derive(Debug)]
-pub(crate) struct Table {
-    items: HashTable<Item>,
-    hasher: FixedState,
-    /// Items up to this unique number were flushed away.
-    flushed: u64,
-}
-
-/// What a table has under a key.
-pub(crate) enum Lookup<'a> {
-    Alive(&'a mut Item),
-    Absent,
-    /// It was there, but its time was over; it has been dropped.
-    Expired,
-    /// It was there, but older than the last flush; it has been dropped.
-    Flushed,
-}
-
-impl Table {
-    pub(crate) fn find(&mut self, key: Key<'_>, now: Seconds, memory: &Memory) -> Lookup<'_> {
-        let is_it = |item: &Item| *item.key == *key.bytes;
-        let Ok(entry) = self.items.find_entry(key.hash, is_it) else {
+        let Some(place) = self.items.find(key) else {
             return Lookup::Absent;
         };
-        let item = entry.get();
-        if item.unique <= self.flushed {
-            memory.release(entry.remove().0.cost());
+        let item = self.items.get(place);
+        if self.is_flushed(item) {
+            self.remove(place, claim);
             return Lookup::Flushed;
         }
         if item.expiry.has_passed(now) {
-            memory.release(entry.remove().0.cost());
+            self.remove(place, claim);
             return Lookup::Expired;
         }
-        Lookup::Alive(entry.into_mut())
+        Lookup::Alive(place)
     }
 
-    /// Adds an item whose key is not there.
-    pub(crate) fn insert(&mut self, hash: u64, item: Item) {
-        let Self { items, hasher, .. } = self;
-        items.insert_unique(hash, item, |item| hasher.hash_one(&*item.key));
+    /// Adds an item whose key is not there. The claim covers its block and
+    /// [`Items::growth_bytes`].
+    pub(super) fn insert(&mut self, mut item: Item, claim: &mut Claim<'_>) -> u32 {
+        item.epoch = self.epoch;
+        self.payload += item.payload();
+        claim.spend(item.cost());
+        let expiry = item.expiry;
+        let place = self.items.insert(item);
+        self.settle(claim);
+        self.note_expiry(expiry);
+        self.counters.total_items += 1;
+        place
+    }
+
+    /// Takes an item out; its memory goes to the claim.
+    pub(super) fn remove(&mut self, place: u32, claim: &mut Claim<'_>) -> Item {
+        let item = self.items.remove(place);
+        self.payload -= item.payload();
+        claim.gain(item.cost());
+        self.settle(claim);
+        item
+    }
+
+    /// Charges what the index and the arena take by now.
+    fn settle(&mut self, claim: &mut Claim<'_>) {
+        let overhead = self.items.overhead_bytes();
+        match overhead.checked_sub(self.overhead) {
+            Some(more) => claim.spend(more),
+            None => claim.gain(self.overhead - overhead),
+        }
+        self.overhead = overhead;
+    }
+
+    /// Every operation that gives an item an expiry tells it here.
+    pub(super) fn note_expiry(&mut self, expiry: Expiry) {
+        self.crawl.note(expiry);
+    }
+
+    pub(super) const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    pub(super) const fn is_flushed(&self, item: &Item) -> bool {
+        item.epoch != self.epoch
+    }
+
+    pub(super) fn run_due_flush(&mut self, now: Seconds) {
+        if self.flush_at.is_some_and(|at| at <= now) {
+            self.flush_at = None;
+            self.epoch = self.epoch.wrapping_add(1);
+            self.holds_flushed = true;
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(crate) const fn overhead(&self) -> usize {
+        self.overhead
+    }
+
+    pub(crate) const fn payload(&self) -> usize {
+        self.payload
+    }
+
+    pub(crate) const fn evicted_idle(&self) -> u64 {
+        self.evicted_idle
     }
 }
 
