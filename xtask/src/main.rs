@@ -7,6 +7,7 @@ extern crate alloc;
 
 mod clients;
 mod demo;
+mod differential;
 mod layers;
 mod progress;
 mod purity;

@@ -53,7 +53,8 @@ impl Server {
             address,
             stderr,
         };
-        server.wait_until_it_accepts()?;
+        wait_until_accepted(&mut server.child, address)
+            .map_err(|reason| format!("the server {reason}\n{}", server.said()))?;
         Ok(server)
     }
 
@@ -87,25 +88,6 @@ impl Server {
         }
     }
 
-    fn wait_until_it_accepts(&mut self) -> Result<(), String> {
-        let start = Instant::now();
-        while start.elapsed() < START_LIMIT {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                // Let the reader see the rest.
-                thread::sleep(POLL_TIME);
-                return Err(self.died(status));
-            }
-            if TcpStream::connect(self.address).is_ok() {
-                return Ok(());
-            }
-            thread::sleep(POLL_TIME);
-        }
-        Err(format!(
-            "the server does not accept within {START_LIMIT:?}\n{}",
-            self.said()
-        ))
-    }
-
     fn died(&self, status: ExitStatus) -> String {
         format!("the server ended by itself: {status}\n{}", self.said())
     }
@@ -124,8 +106,25 @@ impl Drop for Server {
 }
 
 /// An address that was free a moment ago.
-fn free_address() -> Result<SocketAddr, std::io::Error> {
+pub(crate) fn free_address() -> Result<SocketAddr, std::io::Error> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+}
+
+/// Waits until `child` accepts a connection at `address`; an error says what it does instead.
+pub(crate) fn wait_until_accepted(child: &mut Child, address: SocketAddr) -> Result<(), String> {
+    let start = Instant::now();
+    while start.elapsed() < START_LIMIT {
+        if let Ok(Some(status)) = child.try_wait() {
+            // Let whoever reads what it says see the rest.
+            thread::sleep(POLL_TIME);
+            return Err(format!("ended by itself: {status}"));
+        }
+        if TcpStream::connect(address).is_ok() {
+            return Ok(());
+        }
+        thread::sleep(POLL_TIME);
+    }
+    Err(format!("does not accept within {START_LIMIT:?}"))
 }
 
 /// Waits for a child, and ends it when the limit has passed.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::runner::Action::{Call, Cargo};
 use crate::runner::{Log, Outcome, Step};
 use crate::workspace::{Workspace, cargo};
-use crate::{clients, layers, purity, tidy};
+use crate::{clients, differential, layers, purity, tidy};
 
 /// In this order: what is quick to fail comes first.
 #[rustfmt::skip]
@@ -49,6 +49,8 @@ const STEPS: &[Step] = &[
         clients::pipelined) },
     Step { name: "memccapable", about: "libmemcached's client, ring and poll", action: Call(
         clients::memccapable) },
+    Step { name: "differential", about: "random commands to memcached and to us", action: Call(
+        differential::differential) },
     Step { name: "pymemcache", about: "a Python client, ring and poll", action: Call(
         clients::pymemcache) },
 ];
