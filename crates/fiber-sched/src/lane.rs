@@ -35,6 +35,7 @@ pub(crate) struct Lane {
     unstarted_lens: [AtomicUsize; 3],
     /// Descriptors whose requests this worker is to cancel. Bound: the closing descriptors.
     cancels: SpinLock<Vec<RawDescriptor>>,
+    has_cancels: AtomicBool,
     /// Whether the worker waits in the host, or is about to look at its queues once more and then
     /// wait. Whoever pushes and does not see it is seen by that look.
     sleeping: AtomicBool,
@@ -64,6 +65,7 @@ impl Lane {
             unstarted: SpinLock::new(Bands::new()),
             unstarted_lens: core::array::from_fn(|_| AtomicUsize::new(0)),
             cancels: SpinLock::new(Vec::new()),
+            has_cancels: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             unparker: SpinLock::new(None),
             counters: Counters::default(),
@@ -178,16 +180,22 @@ impl Lane {
     }
 
     pub(crate) fn push_cancel(&self, descriptor: RawDescriptor) {
-        self.cancels.lock().push(descriptor);
+        {
+            let mut cancels = self.cancels.lock();
+            cancels.push(descriptor);
+            self.has_cancels.store(true, Ordering::SeqCst);
+        }
         self.notify();
     }
 
     pub(crate) fn take_cancels(&self) -> Vec<RawDescriptor> {
-        core::mem::take(&mut *self.cancels.lock())
+        let mut cancels = self.cancels.lock();
+        self.has_cancels.store(false, Ordering::SeqCst);
+        core::mem::take(&mut *cancels)
     }
 
     pub(crate) fn has_cancels(&self) -> bool {
-        !self.cancels.lock().is_empty()
+        self.has_cancels.load(Ordering::SeqCst)
     }
 
     /// Whether nothing waits here that others have put.

@@ -62,6 +62,14 @@ impl Rounds {
         quotas
     }
 
+    /// A round in which there was but one band.
+    #[inline]
+    pub(crate) fn nobody_passed(&self) {
+        for passed in &self.passed {
+            passed.set(0);
+        }
+    }
+
     fn pass(&self, band: usize, all: Quota) -> Quota {
         let passed = self.passed[band].get() + 1;
         if passed < PASSES {

@@ -186,6 +186,10 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        if let Home::Anywhere = self.home {
+            // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
+            return unsafe { self.launch(body, Placement::Anywhere, Location::caller()) };
+        }
         let runtime = Runtime::current().ok_or(SpawnError::NoRuntime)?;
         self.spawn_at(&runtime, body, Location::caller())
     }

@@ -165,31 +165,42 @@ impl<'worker> Turn<'worker> {
     /// Runs those whose turn it is, once, and at most `max` of them.
     fn run_round(&self, max: usize) -> usize {
         let ready = self.context.ready_lens();
-        let len = ready.iter().sum::<usize>() as u64;
-        self.counters().ready.set(len);
-        self.counters().ready_max.raise(len);
-        let quotas = self
-            .rounds
-            .plan(ready, self.local.lane.unstarted_lens(), max);
-        let mut resumed = 0;
-        for (priority, quota) in Priority::ALL.into_iter().zip(quotas) {
-            for _ in 0..quota.ready {
-                // SAFETY: it is resumed just below, here (I-11).
-                let Some(fiber) = (unsafe { self.context.take_ready(priority) }) else {
-                    break;
-                };
-                self.resume(fiber);
-                resumed += 1;
-            }
-            for _ in 0..quota.unstarted {
-                let Some(fiber) = self.local.lane.pop_unstarted(priority) else {
-                    break;
-                };
-                self.resume(fiber);
-                resumed += 1;
-            }
+        let unstarted = self.local.lane.unstarted_lens();
+        let len = ready.iter().sum::<usize>();
+        self.counters().ready.set(len as u64);
+        self.counters().ready_max.raise(len as u64);
+        if len == ready[Priority::Normal.index()] && unstarted == [0; 3] {
+            // As most rounds are: there is nothing to plan.
+            self.rounds.nobody_passed();
+            return self.run_ready(Priority::Normal, len.min(max));
         }
-        resumed
+        let quotas = self.rounds.plan(ready, unstarted, max);
+        let bands = Priority::ALL.into_iter().zip(quotas);
+        bands
+            .map(|(priority, quota)| {
+                self.run_ready(priority, quota.ready)
+                    + self.run_unstarted(priority, quota.unstarted)
+            })
+            .sum()
+    }
+
+    fn run_ready(&self, priority: Priority, count: usize) -> usize {
+        for _ in 0..count {
+            // SAFETY: it is resumed just below, here (I-11).
+            let fiber = unsafe { self.context.take_ready(priority) };
+            self.resume(fiber.expect("ready fibers are taken by their worker alone"));
+        }
+        count
+    }
+
+    fn run_unstarted(&self, priority: Priority, max: usize) -> usize {
+        for count in 0..max {
+            let Some(fiber) = self.local.lane.pop_unstarted(priority) else {
+                return count;
+            };
+            self.resume(fiber);
+        }
+        max
     }
 
     fn resume(&self, fiber: Runnable) {
