@@ -52,6 +52,10 @@ impl Context {
     /// Gives a new fiber its id and its process and hands it to the scheduler.
     pub fn launch(&self, fiber: Runnable, placement: Placement) {
         self.register(&fiber);
+        tracing::trace!(
+            target: "fiber::core",
+            fiber = %fiber.fiber(), spawned_at = %fiber.fiber().spawned_at(), "launched"
+        );
         self.schedule().launch(fiber, placement);
     }
 
@@ -169,6 +173,7 @@ impl Context {
         Self::with_fiber("a fiber's body", |context, _| {
             // What is only dropped is dropped here, on a fiber, for it is the user's code: it may
             // park and panic. It is masked, so that it can do the former.
+            tell(context, header, "started");
             if header.is_cancelled() {
                 let _masked = Masked::new(header.mask());
                 clean_up(context.env(), || header.fail(raw, ExitReason::Cancelled));
@@ -179,6 +184,7 @@ impl Context {
                 let _masked = Masked::new(header.mask());
                 clean_up(context.env(), || header.discard(raw));
             }
+            tell(context, header, "ended");
         });
     }
 
@@ -302,6 +308,23 @@ impl Context {
             at = header.all_next.get();
             visit(header);
         }
+    }
+}
+
+/// One event of a fiber's life, told on its own stack: the subscriber is the user's code, and what
+/// unwinds out of it goes no further (I-9).
+fn tell(context: &Context, header: &Header, what: &str) {
+    if !tracing::enabled!(target: "fiber::core", tracing::Level::TRACE) {
+        return;
+    }
+    let told = context.env().catch(&mut || {
+        tracing::trace!(
+            target: "fiber::core",
+            fiber = %header.handle(), worker = context.worker().0, "{what}"
+        );
+    });
+    if let Err(payload) = told {
+        forget_payload(context.env(), payload);
     }
 }
 
