@@ -12,7 +12,7 @@ use fiber_core::{
     spin::SpinLock,
 };
 
-use crate::spawn::Builder;
+use crate::spawn::{Builder, SpawnError};
 
 /// Runs `body`, in which fibers can be spawned that borrow locals; returns when all have ended.
 ///
@@ -101,15 +101,9 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        // SAFETY: the closure may move between threads, and the scope's frame is not left before
-        // the fiber has ended: `wait` runs whether the body returns or unwinds (I-3).
-        let handle =
-            unsafe { Builder::new().launch(body, Placement::Anywhere, Location::caller()) };
-        let handle: JoinHandle<T> = handle.unwrap_or_else(|error| panic!("{error}"));
-        self.children.lock().add(handle.fiber().clone());
-        ScopedJoinHandle {
-            handle,
-            _scope: PhantomData,
+        match Builder::new().spawn_scoped(self, body) {
+            Ok(handle) => handle,
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -137,6 +131,33 @@ impl<'scope> Scope<'scope, '_> {
             }
             self.children.lock().panicked |= child.has_unseen_panic();
         }
+    }
+}
+
+impl Builder {
+    /// Starts a fiber of `scope`, see [`Scope::spawn`], with a name, a stack or a priority.
+    /// [`Builder::worker`] and [`Builder::dedicated`] are not asked.
+    ///
+    /// # Errors
+    /// Outside of a runtime.
+    #[track_caller]
+    pub fn spawn_scoped<'scope, F, T>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        body: F,
+    ) -> Result<ScopedJoinHandle<'scope, T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        // SAFETY: the closure may move between threads, and the scope's frame is not left before
+        // the fiber has ended: `wait` runs whether the body returns or unwinds (I-3).
+        let handle = unsafe { self.launch(body, Placement::Anywhere, Location::caller()) }?;
+        scope.children.lock().add(handle.fiber().clone());
+        Ok(ScopedJoinHandle {
+            handle,
+            _scope: PhantomData,
+        })
     }
 }
 

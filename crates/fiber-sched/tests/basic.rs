@@ -480,3 +480,19 @@ fn runtimes_end_and_begin_again_a_hundred_times() {
         assert_eq!(value.unwrap(), 45, "round {round}");
     }
 }
+
+#[test]
+fn a_scoped_fiber_has_the_name_that_it_was_given() {
+    run(|| {
+        let local = String::from("borrowed");
+        scope(|s| {
+            let named = FiberBuilder::new().name("worker bee");
+            let handle = named
+                .spawn_scoped(s, || (current().unwrap().to_string(), local.len()))
+                .unwrap();
+            let (name, len) = handle.join().unwrap();
+            assert!(name.contains("worker bee"), "{name}");
+            assert_eq!(len, 8);
+        });
+    });
+}
