@@ -19,9 +19,12 @@ use core::{
 
 use corosensei::stack::valgrind::ValgrindStackRegistration;
 
+pub use self::report::OverflowReport;
 use crate::{env::StackMemory, fiber::Header, id::Id};
 
-const HEADER_BYTES: usize = 64;
+mod report;
+
+pub(crate) const HEADER_BYTES: usize = 64;
 const MAGIC: u64 = 0x6669_6265_7221_0a0d;
 const NAME_BYTES: usize = 48;
 
@@ -40,6 +43,7 @@ const _: () = assert!(
 /// A stack with its header written, as corosensei takes it.
 pub(crate) struct OwnedStack {
     memory: StackMemory,
+    measured: bool,
     /// Tells valgrind, under which alone it does anything, that this is a stack.
     _registration: ValgrindStackRegistration,
 }
@@ -58,8 +62,18 @@ impl OwnedStack {
         let registration = ValgrindStackRegistration::new(memory.limit().as_ptr(), bytes);
         Self {
             memory,
+            measured: false,
             _registration: registration,
         }
+    }
+
+    /// Says whether the memory was cleared, so that the host can tell how much of it is used.
+    pub(crate) fn set_measured(&mut self, measured: bool) {
+        self.measured = measured;
+    }
+
+    pub(crate) fn is_measured(&self) -> bool {
+        self.measured
     }
 
     /// The memory, with a header that names nobody.
@@ -138,4 +152,20 @@ pub unsafe fn owner_of(base: NonNull<u8>) -> Option<Owner> {
     };
     owner.name[..owner.name_bytes].copy_from_slice(&name[..owner.name_bytes]);
     Some(owner)
+}
+
+/// The lowest word of `bytes` bytes from `start` on that is not zero: how hosts find out how deep a
+/// cleared stack was used.
+///
+/// # Safety
+/// The memory is readable, nobody writes to it meanwhile, and `start` is aligned to 8 bytes.
+pub unsafe fn first_used(start: NonNull<u8>, bytes: usize) -> Option<NonNull<u8>> {
+    let words = start.cast::<u64>();
+    (0..bytes / size_of::<u64>())
+        // SAFETY: within the memory that the caller vouches for (I-3).
+        .map(|index| unsafe { words.add(index) })
+        // Volatile, for what lies there was written as another type.
+        // SAFETY: as above: readable and aligned (I-3).
+        .find(|word| unsafe { word.read_volatile() } != 0)
+        .map(NonNull::cast)
 }
