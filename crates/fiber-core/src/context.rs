@@ -19,7 +19,7 @@ use core::{
 };
 
 use crate::{
-    env::{Env, Instant, Port, SharedEnv, Site, StackClass, StackMemory, Staged, WorkerId, hooks},
+    env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, WorkerId, hooks},
     fiber::{Bands, Fiber, FiberQueue, Header, Inbox, Priority, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
@@ -31,10 +31,13 @@ use crate::{
 
 mod drive;
 mod life;
+mod stacks;
 
+use self::stacks::StackCache;
 pub use self::{
     drive::Turned,
     life::{FiberReport, Resumed},
+    stacks::StackUse,
 };
 
 /// What a worker's scheduler does for its fibers. All of it happens on the worker's own thread.
@@ -124,7 +127,7 @@ pub struct Context {
     pub(crate) inflight: RefCell<Inflight>,
     completions: RefCell<Vec<Completion>>,
     pub(crate) shard: RefCell<Shard>,
-    stacks: RefCell<[Vec<StackMemory>; 5]>,
+    stacks: RefCell<StackCache>,
     started: Cell<*const Header>,
     started_count: Cell<usize>,
     /// A fiber did not unwind, because another one that is suspended in its own unwinding keeps

@@ -51,6 +51,7 @@ pub struct Script {
     caps: Caps,
     reply: Box<Answer>,
     chooser: Option<Box<dyn Chooser>>,
+    stacks_max: usize,
 }
 
 type Answer = dyn Fn(&Request, Instant) -> Reply + Send + Sync;
@@ -132,7 +133,14 @@ impl Script {
             caps,
             reply: Box::new(reply),
             chooser: None,
+            stacks_max: usize::MAX,
         }
+    }
+
+    /// Has so many stacks and no more.
+    #[must_use]
+    pub fn stacks_max(self, stacks_max: usize) -> Self {
+        Self { stacks_max, ..self }
     }
 
     /// Offers these kinds only.

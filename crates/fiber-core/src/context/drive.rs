@@ -34,6 +34,9 @@ impl Context {
     /// When the port is broken: the worker cannot go on.
     pub fn turn(&self, wait: Wait) -> Result<Turned, HostFault> {
         self.receive_closing();
+        if wait != Wait::No {
+            self.give_surplus_back();
+        }
         let mut completions = mem::take(&mut *self.completions.borrow_mut());
         let host = {
             let mut port = self.port.borrow_mut();
@@ -114,6 +117,8 @@ impl Context {
         }
         this.hand_over_staged(&mut Vec::new());
         this.port.borrow_mut().drain(grace, &mut Vec::new())?;
+        // Those that are free are no part of what is abandoned.
+        this.give_stacks_back();
         // SAFETY: dropped once, here, as `this` is never touched again (I-3).
         unsafe { ptr::drop_in_place(this.port.as_ptr()) };
         Ok(())

@@ -9,15 +9,12 @@ use corosensei::{Coroutine, CoroutineResult};
 
 use super::{Context, Id, Namespace, Placement, mem};
 use crate::{
-    env::{Payload, StackClass, StackError, StackMemory, Unwind},
+    env::{Payload, StackError, Unwind},
     fiber::{ExitReason, Fiber, FiberQueue, Header, Runnable},
     park::{BUDGET, Masked},
     request::RawDescriptor,
     stack::OwnedStack,
 };
-
-/// How many free stacks of each class a worker keeps.
-const STACKS_KEPT: usize = 256;
 
 /// What became of a resumed fiber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +75,9 @@ impl Context {
     }
 
     fn identify(&self, header: &Header) {
+        if self.shard.borrow().should_receive() {
+            self.receive_closing();
+        }
         let opened = self.shard.borrow_mut().open(
             self.env().id_space(),
             Namespace::FIBER,
@@ -141,9 +141,10 @@ impl Context {
             // Launched from outside, where there is no worker that could have named it.
             self.identify(header);
         }
-        let memory = self.take_stack(header.stack_class())?;
+        let (memory, measured) = self.take_first_stack(header.stack_class())?;
         let raw = fiber.as_raw();
-        let stack = OwnedStack::new(memory, raw);
+        let mut stack = OwnedStack::new(memory, raw);
+        stack.set_measured(measured);
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             // SAFETY: the runtime holds a reference until the coroutine has returned (I-3).
             unsafe { raw.as_ref() }.set_yielder(yielder);
@@ -194,7 +195,7 @@ impl Context {
             .take()
             .expect("it has just run");
         self.unlink(header);
-        self.give_stack(coroutine.into_stack().into_memory());
+        self.give_last_stack(coroutine.into_stack(), header.spawned_at());
     }
 
     /// The last steps of a death (I-5): its requests have ended and its frames are left, so its id
@@ -204,34 +205,6 @@ impl Context {
             self.close_id(id);
         }
         fiber.header().finish();
-    }
-
-    fn take_stack(&self, class: StackClass) -> Result<StackMemory, StackError> {
-        match self.stacks.borrow_mut()[class.index()].pop() {
-            Some(memory) => Ok(memory),
-            None => self.env().map_stack(class),
-        }
-    }
-
-    fn give_stack(&self, memory: StackMemory) {
-        let kept = &mut self.stacks.borrow_mut()[memory.class().index()];
-        if kept.len() < STACKS_KEPT {
-            kept.push(memory);
-        } else {
-            // SAFETY: its last frame has returned, and a fiber ends only when its requests have
-            // (I-3).
-            unsafe { self.env().unmap_stack(memory) };
-        }
-    }
-
-    pub(super) fn give_stacks_back(&self) {
-        for memory in mem::take(&mut *self.stacks.borrow_mut())
-            .into_iter()
-            .flatten()
-        {
-            // SAFETY: free stacks have no frames (I-3).
-            unsafe { self.env().unmap_stack(memory) };
-        }
     }
 
     fn link(&self, header: &Header) {

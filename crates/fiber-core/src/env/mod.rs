@@ -38,7 +38,7 @@ pub use self::{
         HostFault, Port, PortConfig, Staged, StagedRequest, TryNow, TurnInfo, Undrained, Unpark,
         Wait,
     },
-    stacks::{StackClass, StackError, StackMemory, Stacks},
+    stacks::{ClassStats, StackClass, StackError, StackMemory, StackStats, Stacks},
     threads::{ThreadHooks, Threads},
     unwind::{Payload, Unwind},
     workers::{WorkerId, Workers},

@@ -1,5 +1,6 @@
 //! Memory for fibers' stacks.
 
+use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 /// How large a stack is: virtual size, of which a fiber pays for the pages that it touches.
@@ -108,6 +109,83 @@ pub unsafe trait Stacks {
     /// # Safety
     /// No frame on it is live, and no request points into it (I-3).
     unsafe fn unmap_stack(&self, memory: StackMemory);
+
+    /// Gives many stacks back and leaves the vector empty. Workers return their surplus so: a host
+    /// that can handle many at the price of one does.
+    ///
+    /// # Safety
+    /// As for [`Stacks::unmap_stack`], for each of them.
+    unsafe fn unmap_stacks(&self, stacks: &mut Vec<StackMemory>) {
+        for memory in stacks.drain(..) {
+            // SAFETY: the caller's promise (I-3).
+            unsafe { self.unmap_stack(memory) };
+        }
+    }
+
+    /// Makes a stack read as zeros, so that [`Stacks::stack_depth`] can tell later how much of it
+    /// was used. False where the host cannot measure, as by default.
+    ///
+    /// *Cost*: a system call, and the page faults of using it again; for samples only.
+    ///
+    /// # Safety
+    /// No frame on it is live, and nothing in it is needed (I-3).
+    unsafe fn clear_stack(&self, memory: &StackMemory) -> bool {
+        let _ = memory;
+        false
+    }
+
+    /// How many bytes below `base` were used since the stack was cleared, at the deepest. What was
+    /// touched and left zero at the very end of a stack's use may go unseen, and hosts may round
+    /// up to a page.
+    ///
+    /// # Safety
+    /// The stack was cleared by [`Stacks::clear_stack`] of this host, and no frame on it is live
+    /// (I-3).
+    unsafe fn stack_depth(&self, memory: &StackMemory) -> Option<usize> {
+        let _ = memory;
+        None
+    }
+
+    /// What the host has in stacks at this moment; zeros where it does not count.
+    fn stack_stats(&self) -> StackStats {
+        StackStats::default()
+    }
+}
+
+/// A host's stacks in numbers, by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StackStats {
+    /// In the order of [`StackClass::ALL`].
+    pub classes: [ClassStats; StackClass::ALL.len()],
+}
+
+impl StackStats {
+    /// The numbers of one class.
+    pub const fn of(&self, class: StackClass) -> &ClassStats {
+        &self.classes[class.index()]
+    }
+
+    /// How many stacks of all classes are with workers.
+    pub fn in_use(&self) -> usize {
+        self.classes.iter().map(|class| class.in_use).sum()
+    }
+}
+
+/// The stacks of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClassStats {
+    /// With workers: under fibers, and in the workers' own caches.
+    pub in_use: usize,
+    /// Free, and some of their memory is kept for whoever comes next.
+    pub warm: usize,
+    /// Free, and all of their memory was given back to the system.
+    pub cold: usize,
+    /// Address space that is reserved for the class.
+    pub mapped_bytes: usize,
+    /// How many stacks' memory was given back to the system so far.
+    pub trims: u64,
 }
 
 /// Why there is no stack.
@@ -115,10 +193,12 @@ pub unsafe trait Stacks {
 #[non_exhaustive]
 pub enum StackError {
     /// The host's own limit of stacks is reached.
-    #[error("no stack: {limit} are in use, the limit of this host; run fewer fibers at once")]
+    #[error("no stack: {limit} are in use, the limit of this host; {remedy}")]
     Exhausted {
         /// The limit, in stacks.
         limit: usize,
+        /// What the reader can do about it.
+        remedy: &'static str,
     },
     /// The operating system refused more memory.
     #[error("no stack: the host is out of memory or address space (error {code})")]

@@ -118,6 +118,8 @@ macro_rules! __each_law {
                 workers_share_the_origin_of_time
                 entropy_fills_every_byte
                 stacks_are_aligned_distinct_and_writable
+                stacks_that_are_given_back_together_are_gone
+                a_cleared_stack_tells_how_deep_it_was_used
                 the_thread_slot_is_one_pointer_a_thread
                 a_plain_thread_parks_until_it_is_unparked
                 each_worker_runs_once_and_run_waits_for_all

@@ -83,6 +83,14 @@ const CAUGHT: &[(Fault, &str)] = &[
         "stacks_are_aligned_distinct_and_writable",
     ),
     (
+        Fault::StacksStay,
+        "stacks_that_are_given_back_together_are_gone",
+    ),
+    (
+        Fault::StackDepthIsZero,
+        "a_cleared_stack_tells_how_deep_it_was_used",
+    ),
+    (
         Fault::SlotOfAllThreads,
         "the_thread_slot_is_one_pointer_a_thread",
     ),

@@ -109,6 +109,50 @@ pub(super) fn stacks_are_aligned_distinct_and_writable(bench: &Bench<'_>) {
     });
 }
 
+pub(super) fn stacks_that_are_given_back_together_are_gone(bench: &Bench<'_>) {
+    bench.port(&[], |rig| {
+        let before = rig.env.stack_stats();
+        let classes = [StackClass::K16, StackClass::K64];
+        let each = |count| classes.into_iter().cycle().take(count);
+        let mut stacks: Vec<StackMemory> = each(200).map(|class| map(rig.env, class)).collect();
+        let during = rig.env.stack_stats();
+        // A host that does not count says zero, always.
+        if during.in_use() != 0 {
+            for class in classes {
+                let taken = during.of(class).in_use - before.of(class).in_use;
+                assert_eq!(taken, 100, "stacks in use of {class:?}");
+            }
+        }
+        // SAFETY: no frame was ever on them (I-3).
+        unsafe { rig.env.unmap_stacks(&mut stacks) };
+        assert!(stacks.is_empty(), "stacks were left with their worker");
+        let after = rig.env.stack_stats();
+        assert_eq!(after.in_use(), before.in_use(), "stacks in use afterwards");
+    });
+}
+
+pub(super) fn a_cleared_stack_tells_how_deep_it_was_used(bench: &Bench<'_>) {
+    const DEEP: usize = 9_000;
+    bench.port(&[], |rig| {
+        let stack = map(rig.env, StackClass::K64);
+        fill(&stack, 1);
+        // SAFETY: nobody runs on it, and what lies in it is not needed (I-3).
+        if unsafe { rig.env.clear_stack(&stack) } {
+            // SAFETY: cleared just above, and nobody runs on it (I-3).
+            let depth = || unsafe { rig.env.stack_depth(&stack) };
+            assert_eq!(depth(), Some(0), "nothing was used");
+            // SAFETY: less than the stack's bytes below its base (I-3).
+            let deep = unsafe { stack.base().sub(DEEP) };
+            // SAFETY: within the stack, which nobody else has (I-3).
+            unsafe { deep.write(1) };
+            let told = depth().expect("a host that clears can measure");
+            assert!((DEEP..DEEP + 4096).contains(&told), "{DEEP} became {told}");
+        }
+        // SAFETY: no frame was ever on it (I-3).
+        unsafe { rig.env.unmap_stack(stack) };
+    });
+}
+
 #[track_caller]
 fn map(env: &(impl Stacks + ?Sized), class: StackClass) -> StackMemory {
     env.map_stack(class).expect("a few stacks are available")

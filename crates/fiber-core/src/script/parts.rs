@@ -25,9 +25,13 @@ use std::{
 };
 
 use super::{ScriptEnv, chooser::mix};
-use crate::env::{
-    Clock, Entropy, EnvError, Instant, Job, Offload, OffloadFull, Payload, StackClass, StackError,
-    StackMemory, Stacks, ThreadHooks, Threads, Unpark, Unwind, WallTime, WorkerId, Workers,
+use crate::{
+    env::{
+        Clock, Entropy, EnvError, Instant, Job, Offload, OffloadFull, Payload, StackClass,
+        StackError, StackMemory, StackStats, Stacks, ThreadHooks, Threads, Unpark, Unwind,
+        WallTime, WorkerId, Workers,
+    },
+    stack,
 };
 
 impl Clock for ScriptEnv {
@@ -145,6 +149,11 @@ fn layout(class: StackClass) -> Layout {
 // jumps over it is not seen, which is why this host is for tests alone (I-3).
 unsafe impl Stacks for ScriptEnv {
     fn map_stack(&self, class: StackClass) -> Result<StackMemory, StackError> {
+        let limit = self.stage.script.stacks_max;
+        if self.stage.world().stacks.iter().sum::<usize>() >= limit {
+            let remedy = "run fewer fibers at once, or raise `Script::stacks_max`";
+            return Err(StackError::Exhausted { limit, remedy });
+        }
         // SAFETY: the layout's size is not zero (I-3).
         let bottom = unsafe { alloc(layout(class)) };
         let bottom = NonNull::new(bottom).ok_or(StackError::OutOfMemory { code: 0 })?;
@@ -154,6 +163,7 @@ unsafe impl Stacks for ScriptEnv {
         let limit = unsafe { bottom.add(RED_ZONE) };
         // SAFETY: one past the end of the allocation (I-3).
         let base = unsafe { limit.add(class.bytes()) };
+        self.stage.world().stacks[class.index()] += 1;
         // SAFETY: fresh memory, and both ends are multiples of 64 (I-3).
         Ok(unsafe { StackMemory::new(base, limit, class) })
     }
@@ -170,8 +180,35 @@ unsafe impl Stacks for ScriptEnv {
             );
             process::abort();
         }
+        self.stage.world().stacks[memory.class().index()] -= 1;
         // SAFETY: from `map_stack` with this layout; the caller promises that it is unused (I-3).
         unsafe { dealloc(bottom.as_ptr(), layout(memory.class())) };
+    }
+
+    unsafe fn clear_stack(&self, memory: &StackMemory) -> bool {
+        // SAFETY: the caller promises that nothing in it is needed (I-3).
+        unsafe { memory.limit().write_bytes(0, memory.class().bytes()) };
+        true
+    }
+
+    unsafe fn stack_depth(&self, memory: &StackMemory) -> Option<usize> {
+        let (limit, bytes) = (memory.limit(), memory.class().bytes());
+        // SAFETY: cleared, so all of it was written; no frame on it is live by the caller's
+        // promise (I-3).
+        let deepest = unsafe { stack::first_used(limit, bytes) };
+        let base = memory.base().addr().get();
+        Some(deepest.map_or(0, |deepest| base - deepest.addr().get()))
+    }
+
+    fn stack_stats(&self) -> StackStats {
+        let mut stats = StackStats::default();
+        let in_use = self.stage.world().stacks;
+        for (class, in_use) in StackClass::ALL.into_iter().zip(in_use) {
+            let numbers = &mut stats.classes[class.index()];
+            numbers.in_use = in_use;
+            numbers.mapped_bytes = in_use * class.bytes();
+        }
+        stats
     }
 }
 

@@ -12,7 +12,7 @@ use core::mem;
 
 use super::{parts::ThreadUnpark, signals::Signals};
 use crate::{
-    env::Instant,
+    env::{Instant, StackClass},
     request::{Completion, Outcome, RawDescriptor, RequestKind, Token},
 };
 
@@ -27,6 +27,8 @@ pub(super) struct World {
     /// Workers that run and do not wait.
     awake: i32,
     outsiders: bool,
+    /// Stacks in use, by class.
+    pub(super) stacks: [usize; StackClass::ALL.len()],
     /// By port number; `None` once a port is gone.
     ports: Vec<Option<PortState>>,
 }
@@ -61,6 +63,7 @@ impl World {
             drawn: 0,
             awake: 0,
             outsiders,
+            stacks: [0; StackClass::ALL.len()],
             ports: Vec::new(),
         }
     }

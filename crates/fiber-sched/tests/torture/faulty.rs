@@ -166,7 +166,10 @@ impl Threads for Faulty {
 unsafe impl Stacks for Faulty {
     fn map_stack(&self, class: StackClass) -> Result<StackMemory, StackError> {
         if class == StackClass::M1 && self.no_stacks.load(Ordering::SeqCst) {
-            return Err(StackError::Exhausted { limit: 0 });
+            return Err(StackError::Exhausted {
+                limit: 0,
+                remedy: "wait",
+            });
         }
         self.inner.map_stack(class)
     }

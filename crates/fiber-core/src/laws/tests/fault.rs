@@ -8,6 +8,8 @@ pub(super) enum Fault {
     ClockOfEachThread,
     EntropyLeavesTheLastByte,
     StacksOverlap,
+    StacksStay,
+    StackDepthIsZero,
     SlotOfAllThreads,
     ParkMissesAnEarlyUnpark,
     LastWorkerMissing,

@@ -2,7 +2,7 @@
 
 extern crate std;
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     ptr,
     sync::atomic::{AtomicPtr, AtomicU64, Ordering},
@@ -20,8 +20,8 @@ use super::{
 use crate::{
     env::{
         Caps, Chooser, Clock, Entropy, Env, EnvError, HostInfo, Instant, Job, Offload, OffloadFull,
-        Payload, Port, PortConfig, Site, StackClass, StackError, StackMemory, Stacks, ThreadHooks,
-        Threads, Unwind, WallTime, WorkerId, Workers,
+        Payload, Port, PortConfig, Site, StackClass, StackError, StackMemory, StackStats, Stacks,
+        ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
     },
     request::RequestKind,
     script::{Script, ScriptEnv, SeededChooser},
@@ -153,6 +153,31 @@ unsafe impl Stacks for MemoryEnv {
             // SAFETY: passed on from the caller (I-3).
             unsafe { self.inner.unmap_stack(memory) };
         }
+    }
+
+    unsafe fn unmap_stacks(&self, stacks: &mut Vec<StackMemory>) {
+        let kept = usize::from(self.fault == Fault::StacksStay);
+        for memory in stacks.drain(kept..) {
+            // SAFETY: passed on from the caller (I-3).
+            unsafe { self.unmap_stack(memory) };
+        }
+    }
+
+    unsafe fn clear_stack(&self, memory: &StackMemory) -> bool {
+        // SAFETY: passed on from the caller (I-3).
+        unsafe { self.inner.clear_stack(memory) }
+    }
+
+    unsafe fn stack_depth(&self, memory: &StackMemory) -> Option<usize> {
+        if self.fault == Fault::StackDepthIsZero {
+            return Some(0);
+        }
+        // SAFETY: passed on from the caller (I-3).
+        unsafe { self.inner.stack_depth(memory) }
+    }
+
+    fn stack_stats(&self) -> StackStats {
+        self.inner.stack_stats()
     }
 }
 
