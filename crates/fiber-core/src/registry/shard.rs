@@ -171,6 +171,12 @@ impl Shard {
         self.inbox().head.load(Ordering::Acquire) != NO_KEY
     }
 
+    /// Whether the next id takes new slots although some wait to be freed: whoever opens many at a
+    /// time receives those first, or the table grows beyond what is ever in use at once.
+    pub fn should_receive(&self) -> bool {
+        self.free.len() <= REUSE_DISTANCE && self.has_handed_over()
+    }
+
     /// Receives the slots that were handed over, last one first, and tells about each.
     pub fn receive(&mut self, space: &IdSpace, mut tell: impl FnMut(Received)) {
         self.assert_home(space);
