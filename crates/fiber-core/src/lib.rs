@@ -5,7 +5,8 @@
 //!
 //! 1. [`mod@env`]: what a host does for us; [`request`]: what it is asked, as data; [`signal`].
 //! 2. [`id`] and [`registry`]: the only names of resources.
-//! 3. [`fiber`] and [`park`]: blocking code with a stack of its own, and the one way to block.
+//! 3. [`fiber`] and [`park`]: blocking code with a stack of its own, and the one way to block;
+//!    [`big_stack`]: more room for a part of it.
 //! 4. [`operation`]: everything that one can block on, as values.
 //! 5. [`time`], [`timer`], [`timeout`], [`io`]: time and input and output, on top of parking.
 //! 6. [`context`]: one worker, as its fibers see it and as a scheduler drives it.
@@ -14,6 +15,7 @@
 extern crate alloc;
 
 pub mod before_io;
+pub mod big_stack;
 pub mod context;
 pub mod env;
 pub mod error;

@@ -1,4 +1,10 @@
 //! Suspension points: the one way to block (I-2), and the places where a fiber can be cancelled.
+//!
+//! A fiber keeps over a suspension what a function keeps over a call: its frames, and the registers
+//! that the platform's calling convention has the callee save. It does not keep what belongs to its
+//! thread, which other fibers use meanwhile: the control words of the floating-point unit, such as
+//! the rounding mode (put them back before you suspend), and C's `errno` (read it before you
+//! suspend; an error value that was made from it keeps).
 
 use core::{cell::Cell, pin::pin, time::Duration};
 

@@ -39,6 +39,7 @@ pub use crate::{
     stats::{Stats, WorkerStats},
 };
 pub use fiber_core::{
+    big_stack::on_big_stack,
     env::WorkerId,
     fiber::{ExitReason, Fiber, JoinHandle, PanicPayload, Priority},
     park::{

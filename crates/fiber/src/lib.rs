@@ -19,9 +19,9 @@ pub use fiber_io as io;
 pub use fiber_sched::{
     AllAsleep, Builder, Drain, Elapsed, ExitReason, Fiber, FiberBuilder, JoinHandle, PanicPayload,
     ParkedFiber, Priority, RunError, Runtime, Scope, ScopedJoinHandle, SpawnError, Stats, WorkerId,
-    WorkerStats, charge, checkpoint, current, is_cancelled, is_running, mask, no_suspend, park,
-    park_timeout, scope, sleep, sleep_until, spawn, spawn_any, spawn_local, spawn_many, time,
-    timeout, yield_now,
+    WorkerStats, charge, checkpoint, current, is_cancelled, is_running, mask, no_suspend,
+    on_big_stack, park, park_timeout, scope, sleep, sleep_until, spawn, spawn_any, spawn_local,
+    spawn_many, time, timeout, yield_now,
 };
 /// Locks and channels.
 pub use fiber_sync as sync;

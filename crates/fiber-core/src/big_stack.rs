@@ -1,0 +1,100 @@
+//! A larger stack for part of a fiber.
+//!
+//! ```text
+//! worker's stack      fiber's stack         big stack
+//! ──────────────      ─────────────         ─────────
+//! resume ───────────▶ on_big_stack ───────▶ body
+//!    ▲                                        │ park: straight back to the worker
+//!    └────────────────────────────────────────┘
+//! resume ───────────────────────────────────▶ …goes on
+//!                     …result, or the ◀─────  returned, or unwound
+//!                     unwinding goes on
+//! ```
+//!
+//! It stays the same fiber: a switch saves the stack pointer that it finds, on whichever stack
+//! that is, and the next resume goes there.
+
+use core::num::NonZeroUsize;
+
+use corosensei::stack::Stack;
+
+use crate::{
+    context::Context,
+    env::{Payload, StackClass, StackError},
+    fiber::Header,
+    stack::OwnedStack,
+};
+
+/// Runs `body` on a stack of class `class`, and then goes on where it was called: for the one call
+/// that needs more room than the fiber's own stack has, such as a parser's recursion. Calls nest.
+///
+/// The body is still the calling fiber: it may park, spawn and be cancelled, and its time may run
+/// out. A panic goes through to the caller. An overflow of the larger stack is reported as one of
+/// this fiber.
+///
+/// Outside of a fiber it just calls `body`: a plain thread has a stack of its own.
+///
+/// # Suspends
+/// Where `body` does.
+///
+/// # Cancellation
+/// Where `body` can be cancelled.
+///
+/// # Errors
+/// When there is no stack; `body` has not been called then, and is dropped.
+///
+/// # Panics
+/// When `body` does.
+pub fn on_big_stack<T>(class: StackClass, body: impl FnOnce() -> T) -> Result<T, StackError> {
+    let mut body = Some(body);
+    let on_fiber = Context::with_current(|context, fiber| {
+        let body = body.take().expect("the body is taken once");
+        run(context, fiber, class, body)
+    });
+    match on_fiber {
+        Some(result) => result,
+        None => Ok(body.take().expect("no fiber has taken it")()),
+    }
+}
+
+fn run<T>(
+    context: &Context,
+    fiber: &Header,
+    class: StackClass,
+    body: impl FnOnce() -> T,
+) -> Result<T, StackError> {
+    let stack = OwnedStack::new(context.take_stack(class)?, fiber.into());
+    let (mut body, mut value) = (Some(body), None);
+    let mut caught: Result<(), Payload> = Ok(());
+    // Nothing unwinds out of this call: the frame that switches stacks could not be crossed (I-9).
+    // Where the fiber is abandoned inside of it, this frame stays too, and with it the stack (I-3).
+    corosensei::on_stack(Borrowed(&stack), || {
+        caught = context.env().catch(&mut || {
+            let body = body.take().expect("the body is called once");
+            value = Some(body());
+        });
+    });
+    // SAFETY: the call above has returned, so its last frame is left, and whoever has lent a
+    // buffer on it has waited for the request's end before that (I-3).
+    unsafe { context.give_stack(stack.into_memory()) };
+    match caught {
+        Ok(()) => Ok(value.expect("the body returned")),
+        // The payload was never dropped: a cancel is still known as one to whoever asks.
+        Err(payload) => context.env().throw(payload),
+    }
+}
+
+/// A stack that is used for the length of a call.
+struct Borrowed<'stack>(&'stack OwnedStack);
+
+// SAFETY: the same memory as that of the stack behind it, which outlives this and keeps the
+// promises; the one call that is given this runs on it, and nobody else (I-3).
+unsafe impl Stack for Borrowed<'_> {
+    fn base(&self) -> NonZeroUsize {
+        self.0.base()
+    }
+
+    fn limit(&self) -> NonZeroUsize {
+        self.0.limit()
+    }
+}
