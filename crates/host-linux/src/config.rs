@@ -60,6 +60,16 @@ pub struct Config {
     pub(crate) cq_entries: u32,
     pub(crate) stacks_max: usize,
     pub(crate) guard_pages: usize,
+    pub(crate) guards: Guards,
+}
+
+/// How stacks are guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guards {
+    /// By guards that cost nothing, where the kernel has them.
+    Auto,
+    /// By mappings of their own, as on kernels before Linux 6.13, and for so many stacks at most.
+    Split { stacks_max: usize },
 }
 
 impl Default for Config {
@@ -71,6 +81,7 @@ impl Default for Config {
             cq_entries: 4096,
             stacks_max: usize::MAX,
             guard_pages: 1,
+            guards: Guards::Auto,
         }
     }
 }
@@ -104,7 +115,8 @@ impl Config {
         Self { cq_entries, ..self }
     }
 
-    /// How many stacks may exist at once; as many as the kernel gives by default.
+    /// How many stacks may be in use at once; as many as the kernel gives by default. Those that
+    /// workers keep for their next fibers count: up to 256 of a class on each worker.
     #[must_use]
     pub fn stacks_max(self, stacks_max: usize) -> Self {
         Self { stacks_max, ..self }
@@ -117,6 +129,17 @@ impl Config {
     pub fn guard_pages(self, guard_pages: usize) -> Self {
         Self {
             guard_pages,
+            ..self
+        }
+    }
+
+    /// Guards stacks as on kernels before Linux 6.13, where each guard takes two mappings of those
+    /// that `vm.max_map_count` allows: to see how a program behaves there. At most `stacks_max`
+    /// stacks are guarded so in the whole process, and never more than 45 % of that number.
+    #[must_use]
+    pub fn split_guards(self, stacks_max: usize) -> Self {
+        Self {
+            guards: Guards::Split { stacks_max },
             ..self
         }
     }

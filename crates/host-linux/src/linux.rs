@@ -51,7 +51,7 @@ impl Linux {
         threads::HOOKS.install();
         overflow::install();
         Ok(Arc::new(Self {
-            stacks: StackPool::new(config.stacks_max, config.guard_pages),
+            stacks: StackPool::new(config.stacks_max, config.guard_pages, config.guards),
             pool: Pool::new(Limits::default()),
             affinity: config.affinity,
             caps: driver.caps(),

@@ -4,16 +4,10 @@
 //! address up in the slab table, writes one line to standard error and aborts. Every other fault
 //! goes to whoever handled it before.
 
-use core::{
-    cell::Cell,
-    fmt::{self, Write},
-    marker::PhantomData,
-    mem,
-    ptr::NonNull,
-};
+use core::{cell::Cell, marker::PhantomData, mem, ptr::NonNull};
 use std::sync::{Once, OnceLock};
 
-use fiber_core::stack;
+use fiber_core::stack::{self, OverflowReport};
 
 use crate::{
     slabs::{self, Found},
@@ -107,31 +101,11 @@ extern "C" fn on_fault(
 }
 
 fn report(found: Found) {
-    let mut line = Line::default();
-    let kib = found.class.bytes() >> 10;
     // SAFETY: a stack of the slab table is mapped, and it is the one that this very thread has
     // just run over, so its fiber is neither finished nor being torn down (I-3, I-11).
-    let written = match unsafe { stack::owner_of(found.base()) } {
-        Some(owner) => {
-            let name = match owner.name() {
-                "" => "unnamed",
-                name => name,
-            };
-            let named = match owner.fiber {
-                Some(id) => write!(line, "fiber '{name}' ({id})"),
-                None => write!(line, "fiber '{name}'"),
-            };
-            let spawned = owner.spawned_at;
-            named
-                .and_then(|()| write!(line, " overflowed its stack: {kib} KiB stack, "))
-                .and_then(|()| write!(line, "spawned at {spawned}; "))
-        }
-        None => write!(line, "a fiber overflowed its stack: {kib} KiB stack; "),
-    };
-    // A line that is too long is cut; what matters stands at its front.
-    let _ = written.and_then(|()| line.write_str("hint: spawn it with a larger StackClass"));
-    line.finish();
-    process::complain(line.text());
+    let owner = unsafe { stack::owner_of(found.base()) };
+    let report = OverflowReport::new(owner.as_ref(), found.class, "fiber", "a fiber");
+    process::complain(report.text());
 }
 
 /// Leaves the fault to whoever handled it before us.
@@ -152,46 +126,5 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
         // SAFETY: without it, a handler of one argument (I-7).
         let handler = unsafe { mem::transmute::<usize, extern "C" fn(libc::c_int)>(handler) };
         handler(signal);
-    }
-}
-
-/// Text on the handler's own stack: nothing here may allocate.
-struct Line {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self {
-            bytes: [0; 512],
-            len: 0,
-        }
-    }
-}
-
-impl Line {
-    fn finish(&mut self) {
-        let last = self.len.min(self.bytes.len() - 1);
-        self.bytes[last] = b'\n';
-        self.len = last + 1;
-    }
-
-    fn text(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = &mut self.bytes[self.len..];
-        let taken = text.len().min(room.len());
-        room[..taken].copy_from_slice(&text.as_bytes()[..taken]);
-        self.len += taken;
-        if taken == text.len() {
-            Ok(())
-        } else {
-            Err(fmt::Error)
-        }
     }
 }

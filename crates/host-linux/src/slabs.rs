@@ -56,20 +56,23 @@ pub(crate) fn enter(start: NonNull<u8>, class: StackClass, guard_pages: usize) -
     let start = start.expose_provenance().get();
     let word = start | guard_pages << GUARD_SHIFT | (class.index() + 1);
     let place = TABLE.iter().position(|place| {
-        place
-            .compare_exchange(0, word, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        place.load(Ordering::Relaxed) == 0
+            && place
+                .compare_exchange(0, word, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     })?;
     USED.fetch_max(place + 1, Ordering::AcqRel);
     Some(Place(place))
 }
 
-/// Removes a slab that is about to be unmapped.
+/// Removes a slab that is about to be unmapped: before its addresses can belong to anybody else.
 pub(crate) fn leave(place: Place) {
     TABLE[place.0].store(0, Ordering::Release);
 }
 
 /// The stack around `address`. Async-signal-safe: loads only.
+///
+/// Slabs come and go meanwhile, but not the one that the caller runs on: it is in use.
 pub(crate) fn find(address: usize, page_bytes: usize) -> Option<Found> {
     let used = USED.load(Ordering::Acquire);
     TABLE[..used].iter().find_map(|place| {

@@ -1,12 +1,19 @@
 //! Mappings, and what is known about a fault in them.
 
-use core::ptr::{self, NonNull};
+use core::{
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use super::{Result, check};
 use crate::errno::Errno;
 
 /// `MADV_GUARD_INSTALL` of Linux 6.13: pages that fault, at no cost in mappings.
 const MADV_GUARD_INSTALL: libc::c_int = 102;
+/// The calling process, where a descriptor of one is asked for (Linux 6.15).
+const PIDFD_SELF: libc::c_int = -10_000;
+/// How many parts of memory one call takes.
+const PARTS_MAX: usize = 512;
 
 /// The size of a page.
 pub(crate) fn page_bytes() -> usize {
@@ -41,14 +48,25 @@ pub(crate) unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
     debug_assert_eq!(result, 0, "a whole mapping can be unmapped");
 }
 
-/// Makes pages fault when they are touched, without a mapping of their own.
+/// Some pages of the caller's.
+pub(crate) type Pages = libc::iovec;
+
+/// The `bytes` bytes from `start` on.
+pub(crate) fn pages(start: NonNull<u8>, bytes: usize) -> Pages {
+    Pages {
+        iov_base: start.as_ptr().cast(),
+        iov_len: bytes,
+    }
+}
+
+/// Makes pages fault when they are touched, without a mapping of their own; fails with `EINVAL`
+/// before Linux 6.13.
 ///
 /// # Safety
 /// The pages are the caller's and hold nothing of value.
-pub(crate) unsafe fn install_guard(start: NonNull<u8>, bytes: usize) -> Result<()> {
+pub(crate) unsafe fn install_guards(guards: &[Pages]) -> Result<()> {
     // SAFETY: the caller's promise (I-3).
-    check(unsafe { libc::madvise(start.as_ptr().cast(), bytes, MADV_GUARD_INSTALL) })?;
-    Ok(())
+    unsafe { advise(guards, MADV_GUARD_INSTALL) }
 }
 
 /// Makes pages fault when they are touched; splits their mapping.
@@ -61,12 +79,75 @@ pub(crate) unsafe fn protect(start: NonNull<u8>, bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// Gives the memory behind pages back; they read as zeros afterwards.
+/// Gives the memory behind pages back; they read as zeros afterwards. Guards stay guards. Locked
+/// memory is refused.
 ///
 /// # Safety
 /// The pages are the caller's and hold nothing of value.
-pub(crate) unsafe fn discard(start: NonNull<u8>, bytes: usize) {
+pub(crate) unsafe fn discard(parts: &[Pages]) -> Result<()> {
     // SAFETY: the caller's promise (I-3).
-    let result = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) };
-    debug_assert_eq!(result, 0, "private pages can be discarded");
+    unsafe { advise(parts, libc::MADV_DONTNEED) }
+}
+
+/// Which of `resident.len()` pages from `start` on have memory behind them.
+pub(crate) fn residents(start: NonNull<u8>, page_bytes: usize, resident: &mut [u8]) -> Result<()> {
+    let bytes = resident.len() * page_bytes;
+    // SAFETY: the answer is borrowed for the length of the call; the pages are only asked about,
+    // and those that are not mapped are an error (I-3).
+    check(unsafe { libc::mincore(start.as_ptr().cast(), bytes, resident.as_mut_ptr()) })?;
+    Ok(())
+}
+
+/// Whether a byte can be read, asked of the kernel, which does not fault.
+#[cfg(test)]
+pub(crate) fn is_readable(at: NonNull<u8>) -> bool {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel fills two numbers (I-3).
+    check(unsafe { libc::pipe(ends.as_mut_ptr()) }).expect("two descriptors are free");
+    // SAFETY: the kernel checks the address, and fails where it cannot be read (I-3).
+    let written = unsafe { libc::write(ends[1], at.as_ptr().cast(), 1) };
+    for end in ends {
+        // SAFETY: made above, and closed once (I-3).
+        unsafe { libc::close(end) };
+    }
+    written == 1
+}
+
+/// Advice on all `parts`, in one call for many of them where the kernel takes that.
+///
+/// # Safety
+/// As for the advice.
+unsafe fn advise(parts: &[Pages], advice: libc::c_int) -> Result<()> {
+    for parts in parts.chunks(PARTS_MAX) {
+        // SAFETY: the caller's promise (I-3).
+        if parts.len() > 1 && unsafe { advise_at_once(parts, advice) } {
+            continue;
+        }
+        for part in parts {
+            // SAFETY: the caller's promise (I-3).
+            check(unsafe { libc::madvise(part.iov_base, part.iov_len, advice) })?;
+        }
+    }
+    Ok(())
+}
+
+/// False if it must be done once more, one by one.
+///
+/// # Safety
+/// As for the advice.
+unsafe fn advise_at_once(parts: &[Pages], advice: libc::c_int) -> bool {
+    /// Whether this kernel has refused.
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Ordering::Relaxed) {
+        return false;
+    }
+    let (call, list, flags) = (libc::SYS_process_madvise, parts.as_ptr(), 0);
+    // SAFETY: the list is borrowed for the length of the call; the rest is the caller's promise. It
+    // names the calling process whatever it was forked from (I-3).
+    let done = unsafe { libc::syscall(call, PIDFD_SELF, list, parts.len(), advice, flags) };
+    let bytes: usize = parts.iter().map(|part| part.iov_len).sum();
+    if done < 0 {
+        REFUSED.store(true, Ordering::Relaxed);
+    }
+    usize::try_from(done) == Ok(bytes)
 }
