@@ -7,8 +7,8 @@ use std::{panic, thread};
 use fiber_core::{
     env::{
         Caps, Chooser, Clock, Entropy, Env, EnvError, HostInfo, Instant, Job, Offload, OffloadFull,
-        Payload, Port, PortConfig, Site, StackClass, StackError, StackMemory, Stacks, ThreadHooks,
-        Threads, Unwind, WallTime, WorkerId, Workers,
+        Payload, Port, PortConfig, Site, StackClass, StackError, StackMemory, StackStats, Stacks,
+        ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
     },
     registry::IdSpace,
     request::RequestKind,
@@ -161,17 +161,41 @@ impl Entropy for NodeEnv {
     }
 }
 
-// SAFETY: stacks are private mappings that are never unmapped, each with a guard below (I-3).
+// SAFETY: stacks are parts of private mappings that are never unmapped, each with a guard below
+// (I-3).
 unsafe impl Stacks for NodeEnv {
     fn map_stack(&self, class: StackClass) -> Result<StackMemory, StackError> {
-        let memory = stacks::map(class)?;
-        self.with(|world| world.stacks_changed(self.node, self.incarnation, 1));
-        Ok(memory)
+        self.with(|world| world.take_stack(self.node, self.incarnation, class))?;
+        stacks::map(class).inspect_err(|_| {
+            self.with(|world| world.give_stack(self.node, self.incarnation, class));
+        })
     }
 
     unsafe fn unmap_stack(&self, memory: StackMemory) {
-        self.with(|world| world.stacks_changed(self.node, self.incarnation, -1));
+        self.with(|world| world.give_stack(self.node, self.incarnation, memory.class()));
         stacks::unmap(memory);
+    }
+
+    unsafe fn clear_stack(&self, memory: &StackMemory) -> bool {
+        stacks::clear(memory)
+    }
+
+    unsafe fn stack_depth(&self, memory: &StackMemory) -> Option<usize> {
+        // SAFETY: the caller's promise (I-3).
+        unsafe { stacks::depth(memory) }
+    }
+
+    /// What this incarnation of the node has in use. What is free belongs to the whole process,
+    /// and may not be seen from inside of a world.
+    fn stack_stats(&self) -> StackStats {
+        let in_use = self.with(|world| world.stacks_of(self.node, self.incarnation));
+        let mut stats = StackStats::default();
+        for (class, in_use) in StackClass::ALL.into_iter().zip(in_use) {
+            let numbers = &mut stats.classes[class.index()];
+            numbers.in_use = in_use;
+            numbers.mapped_bytes = in_use * class.bytes();
+        }
+        stats
     }
 }
 

@@ -10,7 +10,11 @@ use core::{
     time::Duration,
 };
 
-use fiber_core::{IoErrorKind, request::RawDescriptor};
+use fiber_core::{
+    IoErrorKind,
+    env::{StackClass, StackError},
+    request::RawDescriptor,
+};
 
 use crate::{
     arena::Key,
@@ -36,8 +40,8 @@ pub(crate) struct Node {
     pub(crate) incarnation: u32,
     pub(crate) threads: Vec<Key<Thread>>,
     pub(crate) helpers: usize,
-    /// Fiber stacks that this incarnation has in use.
-    pub(crate) stacks: usize,
+    /// Fiber stacks that this incarnation has in use, by class.
+    pub(crate) stacks: StacksInUse,
     pub(crate) descriptors: Descriptors,
     /// How many sockets use each local port.
     pub(crate) ports_used: BTreeMap<u16, u32>,
@@ -45,6 +49,9 @@ pub(crate) struct Node {
     pub(crate) refuses: bool,
     pub(crate) wall_offset: Duration,
 }
+
+/// How many stacks of each class.
+pub(crate) type StacksInUse = [usize; StackClass::ALL.len()];
 
 /// Where a node is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +74,7 @@ impl Node {
             incarnation: 0,
             threads: Vec::new(),
             helpers: 0,
-            stacks: 0,
+            stacks: StacksInUse::default(),
             descriptors: Descriptors::default(),
             ports_used: BTreeMap::new(),
             next_port: FIRST_EPHEMERAL,
@@ -205,7 +212,7 @@ impl World {
         self.abandoned.threads += threads.len() as u64;
         self.abandoned.nodes += 1;
         let stacks = core::mem::take(&mut self.node(number).stacks);
-        self.abandoned.fiber_stacks += stacks as u64;
+        self.abandoned.fiber_stacks += stacks.iter().sum::<usize>() as u64;
         self.node(number).helpers = 0;
         for thread in threads {
             // Its start may own a job, which belongs to the abandoned memory.
@@ -240,10 +247,41 @@ impl World {
         });
     }
 
-    pub(crate) fn stacks_changed(&mut self, node: u16, incarnation: u32, by: isize) {
+    /// Counts a stack that a node is about to take.
+    pub(crate) fn take_stack(
+        &mut self,
+        node: u16,
+        incarnation: u32,
+        class: StackClass,
+    ) -> Result<(), StackError> {
+        let limit = self.config.stacks_max;
+        let node = self.node(node);
+        if node.incarnation != incarnation {
+            return Ok(());
+        }
+        if node.stacks.iter().sum::<usize>() >= limit {
+            let remedy = "run fewer fibers at once on this node, or raise `Sim::stacks_max`";
+            return Err(StackError::Exhausted { limit, remedy });
+        }
+        node.stacks[class.index()] += 1;
+        Ok(())
+    }
+
+    /// Counts a stack that a node gives back.
+    pub(crate) fn give_stack(&mut self, node: u16, incarnation: u32, class: StackClass) {
         let node = self.node(node);
         if node.incarnation == incarnation {
-            node.stacks = node.stacks.saturating_add_signed(by);
+            let in_use = &mut node.stacks[class.index()];
+            *in_use = in_use.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn stacks_of(&mut self, node: u16, incarnation: u32) -> StacksInUse {
+        let node = self.node(node);
+        if node.incarnation == incarnation {
+            node.stacks
+        } else {
+            StacksInUse::default()
         }
     }
 

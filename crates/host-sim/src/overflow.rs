@@ -6,7 +6,6 @@
 
 use core::{
     cell::Cell,
-    fmt::{self, Write},
     marker::PhantomData,
     mem,
     ptr::{self, NonNull},
@@ -17,30 +16,54 @@ use std::{
     sync::{Once, OnceLock},
 };
 
-use fiber_core::{env::StackClass, stack};
+use fiber_core::{
+    env::StackClass,
+    stack::{self, OverflowReport},
+};
+
+use crate::stacks::GUARD;
 
 const SIGNAL_STACK_BYTES: usize = 64 << 10;
 
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
-/// A stack that the handler knows. Stacks are never unmapped, so neither is this forgotten.
+/// Stacks that the handler knows: a mapping of them. None is ever unmapped, so neither is this
+/// forgotten.
 struct Known {
-    base: NonNull<u8>,
-    guard: usize,
-    limit: usize,
+    start: NonNull<u8>,
     class: StackClass,
+    stacks: usize,
     next: *const Self,
 }
 
 static KNOWN: AtomicPtr<Known> = AtomicPtr::new(ptr::null_mut());
 
-/// Makes a stack known that has its guard at `guard..limit`.
-pub(crate) fn know(base: NonNull<u8>, guard: usize, limit: usize, class: StackClass) {
+impl Known {
+    const fn stride(&self) -> usize {
+        self.class.bytes() + GUARD
+    }
+
+    /// The base of the stack that has `address` in its guard.
+    fn overflowed(&self, address: usize) -> Option<NonNull<u8>> {
+        let offset = address.checked_sub(self.start.addr().get())?;
+        let (stack, within) = (offset / self.stride(), offset % self.stride());
+        if stack >= self.stacks || within >= GUARD {
+            return None;
+        }
+        let base = self
+            .start
+            .as_ptr()
+            .wrapping_add((stack + 1) * self.stride());
+        NonNull::new(base)
+    }
+}
+
+/// Makes a mapping known that has `stacks` stacks from `start` on, each above its guard.
+pub(crate) fn know(start: NonNull<u8>, class: StackClass, stacks: usize) {
     let known = Box::into_raw(Box::new(Known {
-        base,
-        guard,
-        limit,
+        start,
         class,
+        stacks,
         next: KNOWN.load(Ordering::Acquire),
     }));
     loop {
@@ -132,8 +155,8 @@ extern "C" fn on_fault(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc:
     let mut next: *const Known = KNOWN.load(Ordering::Acquire);
     // SAFETY: what is in the list is never freed nor changed (I-3).
     while let Some(known) = unsafe { next.as_ref() } {
-        if (known.guard..known.limit).contains(&address) {
-            report(known);
+        if let Some(base) = known.overflowed(address) {
+            report(base, known.class);
             process::abort();
         }
         next = known.next;
@@ -145,81 +168,13 @@ extern "C" fn on_fault(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc:
     unsafe { libc::sigaction(libc::SIGSEGV, previous, ptr::null_mut()) };
 }
 
-fn report(known: &Known) {
-    let mut line = Line::default();
-    let kib = known.class.bytes() >> 10;
+fn report(base: NonNull<u8>, class: StackClass) {
     // SAFETY: a known stack is mapped, and this very thread has just run over it, so its fiber is
     // neither finished nor being torn down (I-3, I-11).
-    let written = match unsafe { stack::owner_of(known.base) } {
-        Some(owner) => {
-            let name = match owner.name() {
-                "" => "unnamed",
-                name => name,
-            };
-            let spawned = owner.spawned_at;
-            let named = match owner.fiber {
-                Some(id) => write!(line, "simulated fiber '{name}' ({id})"),
-                None => write!(line, "simulated fiber '{name}'"),
-            };
-            named.and_then(|()| {
-                write!(
-                    line,
-                    " overflowed its stack: {kib} KiB stack, spawned at {spawned}; hint: spawn it \
-                     with a larger StackClass"
-                )
-            })
-        }
-        None => write!(
-            line,
-            "a simulated worker overflowed its stack: {kib} KiB stack; hint: run deep code on a \
-             fiber with a larger StackClass"
-        ),
-    };
-    // A line that is too long is cut; what matters stands at its front.
-    let _ = written;
-    line.finish();
-    let text = line.text();
+    let owner = unsafe { stack::owner_of(base) };
+    let words = ("simulated fiber", "a simulated worker");
+    let report = OverflowReport::new(owner.as_ref(), class, words.0, words.1);
+    let text = report.text();
     // SAFETY: the text is a local's, as long as it says (I-7).
     let _ = unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
-}
-
-/// Text on the handler's own stack: nothing here may allocate.
-struct Line {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self {
-            bytes: [0; 512],
-            len: 0,
-        }
-    }
-}
-
-impl Line {
-    fn finish(&mut self) {
-        let last = self.len.min(self.bytes.len() - 1);
-        self.bytes[last] = b'\n';
-        self.len = last + 1;
-    }
-
-    fn text(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = &mut self.bytes[self.len..];
-        let taken = text.len().min(room.len());
-        room[..taken].copy_from_slice(&text.as_bytes()[..taken]);
-        self.len += taken;
-        if taken == text.len() {
-            Ok(())
-        } else {
-            Err(fmt::Error)
-        }
-    }
 }

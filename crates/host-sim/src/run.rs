@@ -161,7 +161,7 @@ impl Loop {
                 let left = (node.threads.len(), core::mem::take(&mut node.stacks));
                 node.threads.clear();
                 world.abandoned.threads += left.0 as u64;
-                world.abandoned.fiber_stacks += left.1 as u64;
+                world.abandoned.fiber_stacks += left.1.iter().sum::<usize>() as u64;
             }
             // Leaked stacks keep the world alive; its bulk need not stay with them.
             world.forget_everything();

@@ -117,6 +117,14 @@ impl Sim {
         self
     }
 
+    /// Sets how many fibers' stacks a node can have in use, those that its workers keep for reuse
+    /// included; any number unless set.
+    #[must_use]
+    pub const fn stacks_max(mut self, limit: usize) -> Self {
+        self.config.stacks_max = limit;
+        self
+    }
+
     /// Sets whether lent receive buffers are overwritten before anything is received.
     #[must_use]
     pub const fn poison(mut self, poison: Poison) -> Self {

@@ -1,13 +1,15 @@
 //! Guarded stacks, for fibers and for virtual threads.
 //!
-//! Each is a mapping of its own with an inaccessible lower end. They are kept for reuse across
-//! simulations: a thousand seeds map as much as one. Stacks of abandoned threads never come back.
+//! They are carved from large mappings, each above an inaccessible lower end, and kept for reuse
+//! across simulations: a thousand seeds map as much as one. Stacks of abandoned threads never come
+//! back.
 //!
 //! ```text
-//! limit - guard ─▶ ┌───────────┐ PROT_NONE: an overflow is reported here and ends the program
-//! limit         ─▶ ├───────────┤
-//!                  │ frames    │
-//! base          ─▶ └───────────┘
+//! slab ─▶ ┌───────┬──────────┬───────┬──────────┬── ─ ─
+//!         │ guard │ stack 0  │ guard │ stack 1  │
+//!         └───────┴──────────┴───────┴──────────┴── ─ ─
+//!         ▲       ▲ limit    ▲ base  an overflow of stack 0 touches the guard below it, is
+//!         └── one stride ────┘       reported, and ends the program
 //! ```
 
 use core::{
@@ -16,64 +18,160 @@ use core::{
 };
 use std::{
     io,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use corosensei::stack::{Stack, StackPointer};
-use fiber_core::env::{StackClass, StackError, StackMemory};
+use fiber_core::{
+    env::{StackClass, StackError, StackMemory},
+    stack,
+};
 
 use crate::overflow;
 
-const GUARD: usize = 64 << 10;
+pub(crate) const GUARD: usize = 64 << 10;
 const WORKER_CLASS: StackClass = StackClass::M1;
+/// Bytes of one mapping; of the largest class it has seven stacks.
+const SLAB: usize = 64 << 20;
+/// How many free stacks of a class keep their memory.
+const WARM_MAX: usize = 4096;
+/// `MADV_GUARD_INSTALL`, where the system has it: pages that fault, at no cost in mappings.
+const GUARD_INSTALL: libc::c_int = 102;
 
-/// Stacks that nobody uses, by class. Which one is handed out has no meaning: nothing may depend
-/// on an address.
-static FREE: Mutex<[Vec<StackMemory>; 5]> = Mutex::new([const { Vec::new() }; 5]);
+/// Stacks that nobody uses. Which one is handed out has no meaning: nothing may depend on an
+/// address.
+static FREE: Mutex<[Free; StackClass::ALL.len()]> = Mutex::new([const { Free::new() }; 5]);
+
+struct Free {
+    used: Vec<StackMemory>,
+    /// What is left of the newest mapping.
+    rest: Option<(NonNull<u8>, usize)>,
+}
+
+// SAFETY: the pointer names memory that has no owner but this, and memory has no thread (I-3).
+unsafe impl Send for Free {}
+
+impl Free {
+    const fn new() -> Self {
+        Self {
+            used: Vec::new(),
+            rest: None,
+        }
+    }
+
+    /// The next stack that was never used, with a new guard.
+    fn begin(&mut self, class: StackClass) -> Result<StackMemory, StackError> {
+        let stride = class.bytes() + GUARD;
+        let (start, left) = match self.rest {
+            Some(rest) => rest,
+            None => map_slab(class)?,
+        };
+        guard(start)?;
+        // SAFETY: there is a whole stride left of the mapping (I-3).
+        let base = unsafe { start.add(stride) };
+        self.rest = (left > 1).then(|| (base, left - 1));
+        // SAFETY: `GUARD` is less than a stride (I-3).
+        let limit = unsafe { start.add(GUARD) };
+        // SAFETY: `limit..base` is page-aligned, accessible, and known to nobody else; it is never
+        // unmapped (I-3).
+        Ok(unsafe { StackMemory::new(base, limit, class) })
+    }
+}
+
+fn free() -> MutexGuard<'static, [Free; StackClass::ALL.len()]> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Takes a stack, from the free ones if possible.
 pub(crate) fn map(class: StackClass) -> Result<StackMemory, StackError> {
-    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-    match free[class.index()].pop() {
+    let mut free = free();
+    let free = &mut free[class.index()];
+    match free.used.pop() {
         Some(memory) => Ok(memory),
-        None => map_fresh(class),
+        None => free.begin(class),
     }
 }
 
-/// Keeps a stack for the next one who asks.
+/// Keeps a stack for the next one who asks. Nobody uses it.
 pub(crate) fn unmap(memory: StackMemory) {
-    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-    free[memory.class().index()].push(memory);
+    let mut free = free();
+    let used = &mut free[memory.class().index()].used;
+    if used.len() >= WARM_MAX {
+        clear(&memory);
+    }
+    used.push(memory);
 }
 
-fn map_fresh(class: StackClass) -> Result<StackMemory, StackError> {
-    let bytes = class.bytes() + GUARD;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
-    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no memory
-    // of anybody else (I-3).
-    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
+/// Makes a stack that nobody uses read as zeros, and its memory the system's; false if the system
+/// will not.
+pub(crate) fn clear(memory: &StackMemory) -> bool {
+    let (start, bytes) = (memory.limit().as_ptr().cast(), memory.class().bytes());
+    // SAFETY: the pages of a stack that nobody uses, which hold nothing of value (I-3).
+    unsafe { libc::madvise(start, bytes, libc::MADV_DONTNEED) == 0 }
+}
+
+/// How deep a stack was used since it was cleared: exact within the lowest page that has memory,
+/// or all of that page if nothing but zeros was left there.
+///
+/// # Safety
+/// Nobody uses the stack.
+pub(crate) unsafe fn depth(memory: &StackMemory) -> Option<usize> {
+    let base = memory.base().addr().get();
+    let page_bytes = page_bytes();
+    let mut resident = vec![0; memory.class().bytes() / page_bytes];
+    let (start, bytes) = (memory.limit().as_ptr().cast(), memory.class().bytes());
+    // SAFETY: the answer has a byte for each page, and the pages are only asked about (I-3).
+    let asked = unsafe { libc::mincore(start, bytes, resident.as_mut_ptr()) };
+    if asked != 0 {
+        return None;
+    }
+    let Some(lowest) = resident.iter().position(|page| page & 1 != 0) else {
+        return Some(0);
+    };
+    // SAFETY: within the stack (I-3).
+    let page = unsafe { memory.limit().add(lowest * page_bytes) };
+    // SAFETY: a page of a stack that nobody uses, by the caller's promise (I-3).
+    let used = unsafe { stack::first_used(page, page_bytes) };
+    Some(base - used.unwrap_or(page).addr().get())
+}
+
+/// Maps a slab, and says how many stacks are in it.
+fn map_slab(class: StackClass) -> Result<(NonNull<u8>, usize), StackError> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh anonymous mapping at an address of the system's choice touches no memory of
+    // anybody else (I-3).
+    let start = unsafe { libc::mmap(ptr::null_mut(), SLAB, access, flags, -1, 0) };
     if start == libc::MAP_FAILED {
         return Err(out_of_memory());
     }
+    // Where there are no huge pages the advice is refused, and not needed.
+    // SAFETY: advice on the mapping just made (I-3).
+    let _ = unsafe { libc::madvise(start, SLAB, libc::MADV_NOHUGEPAGE) };
     let start: NonNull<u8> = NonNull::new(start.cast()).expect("a mapping is not at address 0");
-    // SAFETY: `GUARD` is inside the mapping made just above (I-3).
-    let limit = unsafe { start.add(GUARD) };
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: `limit` and the class's bytes are the upper part of that mapping, which nobody
-    // uses yet (I-3).
-    let done = unsafe { libc::mprotect(limit.as_ptr().cast(), class.bytes(), access) };
-    if done != 0 {
-        let error = out_of_memory();
-        // SAFETY: the mapping was made above and nobody has seen it (I-3).
-        unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
-        return Err(error);
+    let stacks = SLAB / (class.bytes() + GUARD);
+    overflow::know(start, class, stacks);
+    Ok((start, stacks))
+}
+
+/// Makes the lowest part of a stack's place inaccessible.
+fn guard(start: NonNull<u8>) -> Result<(), StackError> {
+    let start = start.as_ptr().cast();
+    // SAFETY: pages of a slab that nobody uses yet (I-3).
+    if unsafe { libc::madvise(start, GUARD, GUARD_INSTALL) } == 0 {
+        return Ok(());
     }
-    // SAFETY: one past the end of the mapping made above (I-3).
-    let base = unsafe { limit.add(class.bytes()) };
-    overflow::know(base, start.addr().get(), limit.addr().get(), class);
-    // SAFETY: `limit..base` is page-aligned, accessible, and known to nobody else; it is never
-    // unmapped (I-3).
-    Ok(unsafe { StackMemory::new(base, limit, class) })
+    // SAFETY: as above (I-3).
+    if unsafe { libc::mprotect(start, GUARD, libc::PROT_NONE) } == 0 {
+        return Ok(());
+    }
+    Err(out_of_memory())
+}
+
+fn page_bytes() -> usize {
+    // SAFETY: takes a number only (I-3).
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).expect("the size of a page is known")
 }
 
 fn out_of_memory() -> StackError {
