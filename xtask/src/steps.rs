@@ -42,6 +42,8 @@ const STEPS: &[Step] = &[
         &["run", "--release", "-p", "cache", "--bin", "cache-sim", "--", "--seeds", "200"], &[]) },
     Step { name: "examples", about: "the examples in release", action: Cargo(
         &["build", "--release", "-p", "echo", "-p", "cache"], &[]) },
+    Step { name: "million", about: "a million fibers, 10 times, and their memory", action: Cargo(
+        &["run", "--release", "-p", "fiber", "--example", "million"], &[]) },
     Step { name: "doc", about: "rustdoc, no warning", action: Cargo(
         &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")]) },
     Step { name: "valgrind", about: "memcheck of a fiber smoke test", action: Call(valgrind) },

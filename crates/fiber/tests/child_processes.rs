@@ -7,6 +7,7 @@ use std::{
     env,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream as StdStream,
+    os::unix::process::ExitStatusExt,
     process::{Command, Stdio},
 };
 
@@ -15,7 +16,9 @@ use fiber::{
     io::{TcpListener, TcpStream},
 };
 use host_linux::{Config, Linux};
+use host_sim::Sim;
 
+const SIGABRT: i32 = 6;
 const PART: &str = "FIBER_TEST_PART";
 
 /// This program, playing `part` in the test called `test`.
@@ -45,21 +48,107 @@ fn dig(depth: u64) -> u64 {
     dig(depth + 1) + ballast[0]
 }
 
-#[test]
-fn a_fiber_that_overflows_its_stack_is_named_and_the_process_aborts() {
-    if plays("overflow") {
-        return run(|| {
-            let deep = FiberBuilder::new().name("deep").stack(StackClass::K64);
-            let _ = deep.spawn(|| dig(0)).expect("on a fiber").join();
-        });
+/// Runs `main` where `part` of `test` is played; elsewhere looks at how that ends.
+fn overflows(test: &str, part: &str, words: &[&str], main: impl FnOnce()) {
+    if plays(part) {
+        return main();
     }
-    let test = "a_fiber_that_overflows_its_stack_is_named_and_the_process_aborts";
-    let output = child(test, "overflow").output().expect("it starts");
+    let output = child(test, part).output().expect("it starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "it went on: {stderr}");
-    for word in ["deep", "overflowed", "64 KiB", "StackClass"] {
+    assert_eq!(output.status.signal(), Some(SIGABRT), "{stderr}");
+    let reports = stderr.matches("overflowed its stack").count();
+    assert_eq!(reports, 1, "{stderr}");
+    for word in words {
         assert!(stderr.contains(word), "no {word:?} in: {stderr}");
     }
+}
+
+fn dig_on(class: StackClass) {
+    let deep = FiberBuilder::new().name("deep").stack(class);
+    let fiber = deep.spawn(|| {
+        let id = fiber::current().and_then(|fiber| fiber.id());
+        let id = id.expect("it was launched");
+        writeln!(std::io::stderr(), "the id of the deep one: ({id})").expect("it is read");
+        dig(0)
+    });
+    let _ = fiber.expect("on a fiber").join();
+}
+
+fn dig_on_big_stack() {
+    let deep = FiberBuilder::new().name("deep").stack(StackClass::K64);
+    let fiber = deep.spawn(|| fiber::on_big_stack(StackClass::M1, || dig(0)));
+    let _ = fiber.expect("on a fiber").join();
+}
+
+#[test]
+fn a_fiber_that_overflows_its_stack_is_named_and_the_process_aborts() {
+    let test = "a_fiber_that_overflows_its_stack_is_named_and_the_process_aborts";
+    let words = [
+        "fiber 'deep' (",
+        "64 KiB stack",
+        "spawned at",
+        "child_processes.rs",
+        "StackClass",
+    ];
+    overflows(test, "overflow", &words, || run(|| dig_on(StackClass::K64)));
+}
+
+#[test]
+fn an_overflow_is_reported_with_the_id_that_the_fiber_has() {
+    if plays("overflow id") {
+        return run(|| dig_on(StackClass::K64));
+    }
+    let test = "an_overflow_is_reported_with_the_id_that_the_fiber_has";
+    let output = child(test, "overflow id").output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let id = stderr.split_once("the deep one: ").expect("it said so").1;
+    let id = id.lines().next().expect("a line");
+    assert!(
+        stderr.contains(&format!("fiber 'deep' {id} overflowed")),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn the_smallest_stack_overflows_with_a_report_too() {
+    let test = "the_smallest_stack_overflows_with_a_report_too";
+    let words = ["fiber 'deep' (", "16 KiB stack"];
+    overflows(test, "overflow 16", &words, || {
+        run(|| dig_on(StackClass::K16))
+    });
+}
+
+#[test]
+fn an_overflow_of_a_big_stack_names_the_fiber_that_runs_on_it() {
+    let test = "an_overflow_of_a_big_stack_names_the_fiber_that_runs_on_it";
+    let words = ["fiber 'deep' (", "1024 KiB stack", "on_big_stack"];
+    overflows(test, "overflow big", &words, || run(dig_on_big_stack));
+}
+
+#[test]
+fn a_split_guard_reports_an_overflow_too() {
+    let test = "a_split_guard_reports_an_overflow_too";
+    let words = ["fiber 'deep' (", "64 KiB stack"];
+    overflows(test, "overflow split", &words, || {
+        let env = Linux::new(Config::default().split_guards(10)).expect("the host starts");
+        let run = Runtime::builder(env).workers(1);
+        run.run(|| dig_on(StackClass::K64))
+            .expect("it does not end");
+    });
+}
+
+#[test]
+fn an_overflow_in_the_simulator_names_the_fiber() {
+    let test = "an_overflow_in_the_simulator_names_the_fiber";
+    let words = ["simulated fiber 'deep' (", "1024 KiB stack", "spawned at"];
+    overflows(test, "overflow sim", &words, || {
+        let mut sim = Sim::new(1);
+        sim.node("only", |env| {
+            let ended = Runtime::builder(env).workers(1).run(dig_on_big_stack);
+            ended.expect("it does not end");
+        });
+        sim.run().expect_finished();
+    });
 }
 
 /// Answers each line, and panics when it is told to.
