@@ -18,7 +18,7 @@ use host_sim::{Order, Sim};
 const FIBERS: usize = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How long it took by the host's clock, from when all had begun to sleep at the latest.
+/// How long it took by the host's clock, from before the first one was spawned.
 fn sleep_all(env: SharedEnv, workers: u16) -> Duration {
     let clock = Arc::clone(&env);
     let run = Runtime::builder(env).workers(workers);
