@@ -6,6 +6,7 @@ use alloc::{
 };
 
 use fiber_core::{
+    context::StackUse,
     env::Unpark,
     fiber::{Bands, FiberQueue, Inbox, Priority, RemoteQueue, Runnable},
     request::RawDescriptor,
@@ -44,6 +45,8 @@ pub(crate) struct Lane {
     pub(crate) counters: Counters,
     /// Wake-ups of this worker by others.
     pub(crate) wakes: Wakes,
+    /// How deep stacks were used here; the worker's copy for others.
+    pub(crate) stack_use: SpinLock<Vec<StackUse>>,
 }
 
 /// How often others had something for the worker.
@@ -70,6 +73,7 @@ impl Lane {
             unparker: SpinLock::new(None),
             counters: Counters::default(),
             wakes: Wakes::default(),
+            stack_use: SpinLock::new(Vec::new()),
         })
     }
 

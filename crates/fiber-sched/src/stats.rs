@@ -3,7 +3,10 @@
 use alloc::vec::Vec;
 use core::{fmt, time::Duration};
 
-use fiber_core::env::WorkerId;
+use fiber_core::{
+    context::StackUse,
+    env::{StackClass, StackStats, WorkerId},
+};
 
 use crate::{lane::Lane, primitive::Ordering, shared::Shared};
 
@@ -16,6 +19,11 @@ pub struct Stats {
     pub live: u64,
     /// The workers that share their work, then the dedicated ones.
     pub workers: Vec<WorkerStats>,
+    /// The host's stacks, those of other runtimes on the same host included.
+    pub stacks: StackStats,
+    /// How deep fibers have used their stacks, by where they were spawned; samples, the deepest
+    /// first. A class that is much larger than that can be made smaller.
+    pub stack_use: Vec<StackUse>,
 }
 
 /// What one worker has done so far.
@@ -120,6 +128,8 @@ impl Stats {
             workers: lanes
                 .map(|(index, lane)| WorkerStats::of(index, lane))
                 .collect(),
+            stacks: shared.env.stack_stats(),
+            stack_use: merged_stack_use(shared),
         }
     }
 
@@ -134,8 +144,30 @@ impl Stats {
     }
 }
 
+/// All workers' samples, one entry for each place and class.
+fn merged_stack_use(shared: &Shared) -> Vec<StackUse> {
+    let mut merged: Vec<StackUse> = Vec::new();
+    for lane in &shared.lanes {
+        let part = lane.stack_use.lock().clone();
+        for site in part {
+            let same = |known: &&mut StackUse| {
+                (known.spawned_at, known.class) == (site.spawned_at, site.class)
+            };
+            match merged.iter_mut().find(same) {
+                None => merged.push(site),
+                Some(known) => {
+                    known.samples += site.samples;
+                    known.deepest_bytes = known.deepest_bytes.max(site.deepest_bytes);
+                }
+            }
+        }
+    }
+    merged.sort_by_key(|site| core::cmp::Reverse(site.deepest_bytes));
+    merged
+}
+
 impl fmt::Display for Stats {
-    /// One line for the runtime, and one for each worker.
+    /// One line for the runtime, one for each worker, and one for each measured place of spawns.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} fibers live", self.live)?;
         if let Some(imbalance) = self.imbalance() {
@@ -143,6 +175,31 @@ impl fmt::Display for Stats {
         }
         for worker in &self.workers {
             write!(f, "\n{worker}")?;
+        }
+        write!(f, "\nstacks: {} with workers", self.stacks.in_use())?;
+        for class in StackClass::ALL {
+            let stats = self.stacks.of(class);
+            if stats.mapped_bytes > 0 {
+                let (kib, mapped) = (class.bytes() >> 10, stats.mapped_bytes >> 20);
+                write!(
+                    f,
+                    "; {kib} KiB: {} in use, {} warm, {} cold, {mapped} MiB mapped, {} trims",
+                    stats.in_use, stats.warm, stats.cold, stats.trims
+                )?;
+            }
+        }
+        for site in &self.stack_use {
+            let kib = site.class.bytes() >> 10;
+            write!(f, "\nspawned at ")?;
+            match site.spawned_at {
+                Some(place) => write!(f, "{place}")?,
+                None => f.write_str("other places")?,
+            }
+            write!(
+                f,
+                ": {} of {kib} KiB of stack used at the deepest, in {} samples",
+                site.deepest_bytes, site.samples
+            )?;
         }
         Ok(())
     }

@@ -44,6 +44,8 @@ pub(crate) struct Turn<'worker> {
     rounds: Rounds,
     /// Until when it is known whether the worker was busy.
     accounted: Instant,
+    /// How many measured stacks others know of.
+    stack_samples: u64,
 }
 
 impl<'worker> Turn<'worker> {
@@ -56,6 +58,7 @@ impl<'worker> Turn<'worker> {
             quiet: false,
             rounds: Rounds::default(),
             accounted: context.now(),
+            stack_samples: 0,
         }
     }
 
@@ -103,6 +106,7 @@ impl<'worker> Turn<'worker> {
         if !waits && !turns.is_multiple_of(ACCOUNT_TURNS) {
             return self.context.turn(wait).map(drop);
         }
+        self.publish_stack_use();
         let before = self.context.now();
         let busy = before.saturating_since(self.accounted);
         let turned = self.context.turn(wait);
@@ -111,6 +115,15 @@ impl<'worker> Turn<'worker> {
         counters.sleeps.add(u64::from(waits));
         counters.spent(busy, asleep, self.accounted);
         turned.map(drop)
+    }
+
+    fn publish_stack_use(&mut self) {
+        let samples = self.context.stack_samples();
+        if samples != self.stack_samples {
+            self.stack_samples = samples;
+            let stack_use = self.context.stack_use();
+            *self.local.lane.stack_use.lock() = stack_use;
+        }
     }
 
     /// The main fiber has ended: what started here is cancelled, once.

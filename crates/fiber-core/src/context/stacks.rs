@@ -119,6 +119,7 @@ impl StackCache {
 struct Samples {
     sites: Vec<StackUse>,
     others: [Option<StackUse>; CLASSES],
+    taken: u64,
 }
 
 impl Samples {
@@ -144,6 +145,7 @@ impl Samples {
                 ..none
             }),
         };
+        self.taken += 1;
         site.samples += 1;
         site.deepest_bytes = site.deepest_bytes.max(bytes);
     }
@@ -250,6 +252,11 @@ impl Context {
         let stacks = self.stacks.borrow();
         let others = stacks.samples.others.iter().flatten();
         stacks.samples.sites.iter().chain(others).copied().collect()
+    }
+
+    /// How many stacks were measured on this worker: [`Context::stack_use`] changes with it.
+    pub fn stack_samples(&self) -> u64 {
+        self.stacks.borrow().samples.taken
     }
 
     /// How many free stacks this worker keeps for itself, by class in the order of

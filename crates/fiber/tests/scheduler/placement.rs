@@ -203,3 +203,30 @@ fn sleeping_workers_help_one_that_is_overloaded() {
         assert!(stolen > 0, "{stats}");
     });
 }
+
+#[inline(never)]
+fn use_some_stack() -> usize {
+    let room = core::hint::black_box([1_u8; 20 << 10]);
+    room.iter().map(|&byte| usize::from(byte)).sum()
+}
+
+#[test]
+fn statistics_say_how_deep_the_fibers_of_a_place_use_their_stacks() {
+    on_linux(2, || {
+        let fibers: Vec<_> = (0..5000).map(|_| spawn(use_some_stack)).collect();
+        for fiber in fibers {
+            assert_eq!(fiber.join().unwrap(), 20 << 10);
+        }
+        loop {
+            // A worker publishes its numbers before it sleeps.
+            sleep(Duration::from_millis(1));
+            let stats = Runtime::current().unwrap().stats();
+            if let Some(deepest) = stats.stack_use.first() {
+                assert!(deepest.deepest_bytes > 20 << 10, "{stats}");
+                assert!(stats.to_string().contains("placement.rs"), "{stats}");
+                assert!(stats.stacks.in_use() > 0, "{stats}");
+                return;
+            }
+        }
+    });
+}
