@@ -18,6 +18,12 @@ Options:
   --keys COUNT          how many keys there are [default: 10000]
   --get-ratio PERCENT   how many of 100 requests are gets, the others are
                         sets [default: 90]
+  --mixed               gat and mg among the gets, ms among the sets
+  --requests COUNT      instead of --seconds, so many requests on each
+                        connection; with --server-pid, then measures the
+                        server's memory while all are open and idle
+  --until-closed        the server is going to close: wait for it, for
+                        --seconds at the most; that it cuts an answer is wrong
   --server-pid PID      process of the server, to measure its CPU and memory
   --check COUNT         instead of the load: COUNT connections that send 100
                         pipelined requests of all kinds each, and check the
@@ -40,6 +46,9 @@ pub(crate) struct Arguments {
     pub(crate) value_bytes: usize,
     pub(crate) keys: u64,
     pub(crate) get_percent: u64,
+    pub(crate) is_mixed: bool,
+    pub(crate) requests: Option<u64>,
+    pub(crate) until_closed: bool,
     pub(crate) server_pid: Option<u32>,
     pub(crate) check: Option<usize>,
 }
@@ -67,6 +76,9 @@ pub(crate) fn parse(
         value_bytes: 100,
         keys: 10_000,
         get_percent: 90,
+        is_mixed: false,
+        requests: None,
+        until_closed: false,
         server_pid: None,
         check: None,
     };
@@ -99,6 +111,9 @@ pub(crate) fn parse(
             "--value-bytes" => parsed.value_bytes = count(number(value()?, 0, 1 << 20)?),
             "--keys" => parsed.keys = number(value()?, 1, 100_000_000)?,
             "--get-ratio" => parsed.get_percent = number(value()?, 0, 100)?,
+            "--mixed" => parsed.is_mixed = true,
+            "--requests" => parsed.requests = Some(number(value()?, 1, 1_000_000)?),
+            "--until-closed" => parsed.until_closed = true,
             "--server-pid" => {
                 let pid = number(value()?, 1, u64::from(u32::MAX))?;
                 parsed.server_pid = Some(u32::try_from(pid).expect("the upper bound fits"));
@@ -126,7 +141,8 @@ mod tests {
     #[test]
     fn every_flag_is_read() {
         let line = "--address [::1]:7 --connections 3 --depth 4 --seconds 5 --value-bytes 6 \
-                    --keys 7 --get-ratio 8 --server-pid 9 --check 10";
+                    --keys 7 --get-ratio 8 --server-pid 9 --check 10 \
+                    --mixed --requests 11 --until-closed";
         let expected = Arguments {
             address: "[::1]:7".parse().unwrap(),
             connections: 3,
@@ -135,6 +151,9 @@ mod tests {
             value_bytes: 6,
             keys: 7,
             get_percent: 8,
+            is_mixed: true,
+            requests: Some(11),
+            until_closed: true,
             server_pid: Some(9),
             check: Some(10),
         };

@@ -39,6 +39,9 @@ pub(crate) struct Switchboard<D> {
     /// Links that are neither done nor broken.
     busy: usize,
     errors: u64,
+    closed: u64,
+    /// Whether the server may close a connection, if only between two answers.
+    pub(crate) expects_the_end: bool,
     last_heard: Instant,
 }
 
@@ -52,6 +55,8 @@ struct Link<D> {
     input: Vec<u8>,
     input_end: usize,
     waits_to_write: bool,
+    /// The server takes nothing any more; what it has said before is still to be read.
+    is_deaf: bool,
     status: Status,
 }
 
@@ -59,7 +64,22 @@ struct Link<D> {
 enum Status {
     Busy,
     Done,
+    /// The connection is of no more use.
     Broken,
+}
+
+/// Why a link is of no more use.
+#[derive(Debug)]
+enum End {
+    Wrong(String),
+    /// The server has closed it, with every answer whole.
+    Closed,
+}
+
+impl From<String> for End {
+    fn from(message: String) -> Self {
+        Self::Wrong(message)
+    }
 }
 
 impl<D> Switchboard<D> {
@@ -74,6 +94,8 @@ impl<D> Switchboard<D> {
             links: Vec::new(),
             busy: 0,
             errors: 0,
+            closed: 0,
+            expects_the_end: false,
             last_heard,
         };
         for dialogue in dialogues {
@@ -89,6 +111,7 @@ impl<D> Switchboard<D> {
                 input: Vec::new(),
                 input_end: 0,
                 waits_to_write: false,
+                is_deaf: false,
                 status: Status::Done,
             });
             let link = switchboard.links.last().expect("it has just been pushed");
@@ -105,6 +128,11 @@ impl<D> Switchboard<D> {
 
     pub(crate) const fn errors(&self) -> u64 {
         self.errors
+    }
+
+    /// How many connections the server has closed that it was expected to close.
+    pub(crate) const fn closed(&self) -> u64 {
+        self.closed
     }
 
     /// Lets all talk until all are done, or `tick`, which is asked again and again, says stop.
@@ -155,7 +183,7 @@ impl<D> Switchboard<D> {
         if link.status == Status::Broken {
             return;
         }
-        match link.turn(shared) {
+        match link.turn(shared, self.expects_the_end) {
             Ok(heard) => {
                 if heard > 0 {
                     self.last_heard = Instant::now();
@@ -168,7 +196,12 @@ impl<D> Switchboard<D> {
                     self.fail(index, &error.to_string());
                 }
             }
-            Err(message) => self.fail(index, &message),
+            Err(End::Wrong(message)) => self.fail(index, &message),
+            Err(End::Closed) if self.expects_the_end => {
+                self.closed += 1;
+                self.part_with(index);
+            }
+            Err(End::Closed) => self.fail(index, "the server has closed the connection"),
         }
     }
 
@@ -181,13 +214,17 @@ impl<D> Switchboard<D> {
     }
 
     fn fail(&mut self, index: usize, message: &str) {
+        self.errors += 1;
+        eprintln!("cache-load: connection {index}: {message}");
+        self.part_with(index);
+    }
+
+    fn part_with(&mut self, index: usize) {
         let link = &mut self.links[index];
         if link.status == Status::Busy {
             self.busy -= 1;
         }
         link.status = Status::Broken;
-        self.errors += 1;
-        eprintln!("cache-load: connection {index}: {message}");
         // The stream stays in its place until the end, but nobody listens to it any more.
         if let Err(error) = self.poller.delete(&link.stream) {
             eprintln!("cache-load: connection {index}: cannot stop listening: {error}");
@@ -208,22 +245,38 @@ impl<D> Drop for Switchboard<D> {
 
 impl<D> Link<D> {
     /// Returns how many bytes of replies were understood.
-    fn turn<S>(&mut self, shared: &mut S) -> Result<usize, String>
+    fn turn<S>(&mut self, shared: &mut S, expects_the_end: bool) -> Result<usize, End>
     where
         D: Dialogue<S>,
     {
-        let ended = self
-            .receive()
-            .map_err(|error| format!("cannot receive: {error}"))?;
+        let ended = match self.receive() {
+            Ok(ended) => ended,
+            // Requests that it did not read any more make the server's system reset.
+            Err(error) if expects_the_end && error.kind() == ErrorKind::ConnectionReset => true,
+            Err(error) => return Err(format!("cannot receive: {error}").into()),
+        };
         let heard = self.dialogue.hear(shared, &self.input[..self.input_end])?;
         self.input.copy_within(heard..self.input_end, 0);
         self.input_end -= heard;
-        if ended {
-            return Err("the server has closed the connection".to_owned());
+        if ended && self.input_end > 0 {
+            let message = "the server has closed the connection in the middle of an answer";
+            return Err(message.to_owned().into());
         }
-        self.dialogue.ask(shared, &mut self.out);
-        self.send()
-            .map_err(|error| format!("cannot send: {error}"))?;
+        if ended {
+            return Err(End::Closed);
+        }
+        if !self.is_deaf {
+            self.dialogue.ask(shared, &mut self.out);
+            match self.send() {
+                Ok(()) => {}
+                Err(error) if expects_the_end && is_the_end(&error) => {
+                    self.is_deaf = true;
+                    self.out.clear();
+                    self.out_sent = 0;
+                }
+                Err(error) => return Err(format!("cannot send: {error}").into()),
+            }
+        }
         Ok(heard)
     }
 
@@ -266,6 +319,14 @@ impl<D> Link<D> {
         }
         Ok(())
     }
+}
+
+/// Whether nothing can be sent any more because the server has closed.
+fn is_the_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
 }
 
 fn retry<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {

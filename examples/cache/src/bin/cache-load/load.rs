@@ -6,7 +6,9 @@
 
 use alloc::collections::VecDeque;
 use core::ops::Range;
-use std::io::{self, Write};
+use core::time::Duration;
+use std::io;
+use std::thread;
 use std::time::Instant;
 
 use crate::arguments::Arguments;
@@ -14,6 +16,10 @@ use crate::dialogue::{Dialogue, Switchboard, Tick};
 use crate::histogram::Histogram;
 use crate::process;
 use crate::report::Report;
+use crate::request::{Kind, Random, Request, Values, show};
+
+/// How long all connections are silent before their memory is measured.
+const IDLE_TIME: Duration = Duration::from_secs(2);
 
 /// Runs the whole measurement.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Report> {
@@ -25,13 +31,14 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Report> {
     };
     let cpu_time = || arguments.server_pid.map(process::cpu_time).transpose();
     let go_on = |_: &mut Load, _| Tick::GoOn;
-
     let resident_before = resident_bytes()?;
     let connections = arguments.connections as u64;
     // Each connection stores its part of the keys.
     let bound = |index: u64| arguments.keys * index / connections;
-    let clients = (0..connections).map(|index| Client::new(bound(index)..bound(index + 1)));
+    let clients = (0..connections)
+        .map(|index| Client::new(bound(index)..bound(index + 1), arguments.requests));
     let mut switchboard = Switchboard::connect(arguments.address, clients)?;
+    switchboard.expects_the_end = arguments.until_closed;
     let mut load = Load::new(arguments);
 
     // One small request, so that the server has really taken every connection.
@@ -48,14 +55,12 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Report> {
     load.phase = Phase::Load;
     let cpu_before = cpu_time()?;
     let started = Instant::now();
-    let mut progress = Progress {
-        started,
-        seconds: 0,
-        requests: 0,
-    };
+    let mut progress = Progress::new(started);
     switchboard.run(&mut load, |load, now| {
         progress.show(load, now);
-        let is_over = now.duration_since(started) >= arguments.duration;
+        // A number of requests takes its time.
+        let is_timed = arguments.requests.is_none();
+        let is_over = is_timed && now.duration_since(started) >= arguments.duration;
         if is_over { Tick::Stop } else { Tick::GoOn }
     })?;
     let (elapsed, requests, cpu_after) = (started.elapsed(), load.requests, cpu_time()?);
@@ -63,7 +68,15 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Report> {
     // What is still in flight is checked too, but no longer measured.
     load.phase = Phase::Finish;
     switchboard.run(&mut load, go_on)?;
-
+    let closed = arguments
+        .until_closed
+        .then(|| all_closed(&switchboard, connections))
+        .transpose()?;
+    if arguments.requests.is_some() {
+        // The server takes a connection for an idle one after a while.
+        thread::sleep(IDLE_TIME);
+    }
+    let resident_after = resident_bytes()?.filter(|_| arguments.requests.is_some());
     Ok(Report {
         requests,
         elapsed,
@@ -72,9 +85,22 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Report> {
             .zip(cpu_after)
             .map(|(before, after)| after.saturating_sub(before)),
         resident: resident_before.zip(resident_idle),
+        resident_after: resident_before.zip(resident_after),
+        closed,
         connections: arguments.connections,
         errors: switchboard.errors(),
     })
+}
+
+/// How many connections the server has closed: all that did not go wrong, or it is an error.
+fn all_closed(switchboard: &Switchboard<Client>, connections: u64) -> io::Result<u64> {
+    let closed = switchboard.closed();
+    match connections - closed - switchboard.errors() {
+        0 => Ok(closed),
+        open => Err(io::Error::other(format!(
+            "{open} connections were not closed by the server in the time given"
+        ))),
+    }
 }
 
 /// What all connections do, and what came of it.
@@ -84,6 +110,7 @@ struct Load {
     depth: usize,
     keys: u64,
     get_percent: u64,
+    is_mixed: bool,
     values: Values,
     random: Random,
     latency: Histogram,
@@ -107,6 +134,7 @@ impl Load {
             depth: arguments.depth,
             keys: arguments.keys,
             get_percent: arguments.get_percent,
+            is_mixed: arguments.is_mixed,
             values: Values::new(arguments.value_bytes),
             random: Random(1),
             latency: Histogram::new(),
@@ -121,28 +149,17 @@ impl Load {
 struct Client {
     greeted: bool,
     to_store: Range<u64>,
+    /// How many requests the load still has here, if they are counted.
+    requests_left: Option<u64>,
     in_flight: VecDeque<Request>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Request {
-    kind: Kind,
-    key: u64,
-    asked: Instant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Version,
-    Set,
-    Get,
-}
-
 impl Client {
-    const fn new(to_store: Range<u64>) -> Self {
+    const fn new(to_store: Range<u64>, requests: Option<u64>) -> Self {
         Self {
             greeted: false,
             to_store,
+            requests_left: requests,
             in_flight: VecDeque::new(),
         }
     }
@@ -156,8 +173,18 @@ impl Client {
             }
             Phase::Preload => self.to_store.next().map(|key| (Kind::Set, key)),
             Phase::Load => {
+                if let Some(left) = &mut self.requests_left {
+                    *left = left.checked_sub(1)?;
+                }
                 let is_get = load.random.below(100) < load.get_percent;
-                let kind = if is_get { Kind::Get } else { Kind::Set };
+                let kinds: &[Kind] = match (is_get, load.is_mixed) {
+                    (true, false) => &[Kind::Get],
+                    (false, false) => &[Kind::Set],
+                    (true, true) => &[Kind::Get, Kind::GetAndTouch, Kind::MetaGet],
+                    (false, true) => &[Kind::Set, Kind::MetaSet],
+                };
+                let kind = load.random.below(kinds.len() as u64);
+                let kind = kinds[usize::try_from(kind).expect("a few kinds")];
                 Some((kind, load.random.below(load.keys)))
             }
             Phase::Greet | Phase::Finish => None,
@@ -172,16 +199,9 @@ impl Dialogue<Load> for Client {
             let Some((kind, key)) = self.choose(load) else {
                 return;
             };
-            let value = load.values.of(key);
-            let written = match kind {
-                Kind::Version => out.write_all(b"version\r\n"),
-                Kind::Get => write!(out, "get key-{key}\r\n"),
-                Kind::Set => write!(out, "set key-{key} 0 0 {}\r\n", value.len())
-                    .and_then(|()| out.write_all(value))
-                    .and_then(|()| out.write_all(b"\r\n")),
-            };
-            written.expect("a vector takes everything");
-            self.in_flight.push_back(Request { kind, key, asked });
+            let request = Request { kind, key, asked };
+            request.write(&load.values, out);
+            self.in_flight.push_back(request);
         }
     }
 
@@ -190,7 +210,7 @@ impl Dialogue<Load> for Client {
         let mut heard = 0;
         while let Some(request) = self.in_flight.front() {
             let rest = &input[heard..];
-            let Some(bytes) = load.check(*request, rest)? else {
+            let Some(bytes) = request.check(&load.values, &mut load.expected, rest)? else {
                 return Ok(heard);
             };
             heard += bytes;
@@ -213,89 +233,8 @@ impl Dialogue<Load> for Client {
             && match load.phase {
                 Phase::Greet | Phase::Finish => true,
                 Phase::Preload => self.to_store.is_empty(),
-                Phase::Load => false,
+                Phase::Load => self.requests_left == Some(0),
             }
-    }
-}
-
-impl Load {
-    /// Compares what has come with the reply that is due. Returns its length if it is complete.
-    fn check(&mut self, request: Request, input: &[u8]) -> Result<Option<usize>, String> {
-        let Request { kind, key, .. } = request;
-        self.expected.clear();
-        match kind {
-            Kind::Version => {
-                // The only reply that is not known in advance.
-                if !input.starts_with(&b"VERSION "[..input.len().min(8)]) {
-                    return Err(format!(
-                        "asked for the version, the server said {}",
-                        show(input)
-                    ));
-                }
-                return Ok(input
-                    .iter()
-                    .position(|&byte| byte == b'\n')
-                    .map(|end| end + 1));
-            }
-            Kind::Set => self.expected.extend_from_slice(b"STORED\r\n"),
-            Kind::Get => {
-                let value = self.values.of(key);
-                write!(self.expected, "VALUE key-{key} 0 {}\r\n", value.len())
-                    .expect("a vector takes everything");
-                self.expected.extend_from_slice(value);
-                self.expected.extend_from_slice(b"\r\nEND\r\n");
-            }
-        }
-        let common = self.expected.len().min(input.len());
-        if self.expected[..common] != input[..common] {
-            let expected = show(&self.expected);
-            return Err(format!(
-                "{kind:?} of key-{key}: expected {expected}, got {}",
-                show(input)
-            ));
-        }
-        Ok((common == self.expected.len()).then_some(common))
-    }
-}
-
-/// The value of every key: pieces of one text, so that two keys rarely have the same.
-#[derive(Debug)]
-struct Values {
-    text: Vec<u8>,
-    value_bytes: usize,
-}
-
-impl Values {
-    const OFFSETS: u64 = 251;
-
-    fn new(value_bytes: usize) -> Self {
-        let mut random = Random(2);
-        let bytes = value_bytes as u64 + Self::OFFSETS;
-        let letter = |_| u8::try_from(random.below(94)).expect("below 94") + b'!';
-        Self {
-            text: (0..bytes).map(letter).collect(),
-            value_bytes,
-        }
-    }
-
-    fn of(&self, key: u64) -> &[u8] {
-        let offset = usize::try_from(key % Self::OFFSETS).expect("a small remainder");
-        &self.text[offset..offset + self.value_bytes]
-    }
-}
-
-/// A small generator (xorshift64*): the same requests in every run.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        // 32 random bits are scaled to the bound, which is below 2^32.
-        (high * bound) >> 32
     }
 }
 
@@ -307,6 +246,14 @@ struct Progress {
 }
 
 impl Progress {
+    const fn new(started: Instant) -> Self {
+        Self {
+            started,
+            seconds: 0,
+            requests: 0,
+        }
+    }
+
     fn show(&mut self, load: &Load, now: Instant) {
         let seconds = now.duration_since(self.started).as_secs();
         if seconds > self.seconds {
@@ -315,11 +262,4 @@ impl Progress {
             (self.seconds, self.requests) = (seconds, load.requests);
         }
     }
-}
-
-/// The beginning of some bytes, for a message.
-fn show(bytes: &[u8]) -> String {
-    let front = &bytes[..bytes.len().min(80)];
-    let more = if front.len() < bytes.len() { "…" } else { "" };
-    format!("\"{}\"{more}", front.escape_ascii())
 }

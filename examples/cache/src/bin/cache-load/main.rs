@@ -10,6 +10,7 @@ mod histogram;
 mod load;
 mod process;
 mod report;
+mod request;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
 /// Returns the line to print and how many connections went wrong.
 fn run(arguments: &Arguments) -> io::Result<(String, u64)> {
     if let Some(connections) = arguments.check {
+        process::allow_files(connections);
         let errors = check::run(arguments.address, connections)?;
         let line = format!(
             "{{\"connections\":{connections},\"requests\":{},\"errors\":{errors}}}",
@@ -51,6 +53,7 @@ fn run(arguments: &Arguments) -> io::Result<(String, u64)> {
         );
         return Ok((line, errors));
     }
+    process::allow_files(arguments.connections);
     let report = load::run(arguments)?;
     if report.requests == 0 && report.errors == 0 {
         return Err(io::Error::other(

@@ -1,8 +1,11 @@
-//! What Linux tells about the server's process: the CPU it used and the memory it holds.
+//! What Linux tells about the server's process: the CPU it used and the memory it holds; and how
+//! many files this one may open.
 
 use core::time::Duration;
 use std::fs;
 use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The CPU time that all tasks of `pid` have used, to the nanosecond.
 pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
@@ -27,6 +30,21 @@ pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
     match number {
         Some(kibibytes) => Ok(kibibytes * 1024),
         None => Err(io::Error::other(format!("{path} has no VmRSS line"))),
+    }
+}
+
+/// Raises the soft limit of open files to the hard one if so many connections need it. If that
+/// does not help, opening them fails, and says so.
+pub(crate) fn allow_files(connections: usize) {
+    const SPARE: u64 = 32;
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let soft = getrlimit(Resource::Nofile).current;
+    if soft.is_some_and(|soft| soft < connections as u64 + SPARE) {
+        let raised = Rlimit {
+            current: hard,
+            maximum: hard,
+        };
+        let _ = setrlimit(Resource::Nofile, raised);
     }
 }
 

@@ -15,7 +15,11 @@ pub(crate) struct Report {
     pub(crate) server_cpu: Option<Duration>,
     /// The server's resident bytes before there were connections and when all were open.
     pub(crate) resident: Option<(u64, u64)>,
+    /// The same before, and when all are open, have been served, and are idle.
+    pub(crate) resident_after: Option<(u64, u64)>,
     pub(crate) connections: usize,
+    /// How many connections the server has closed, if it was expected to.
+    pub(crate) closed: Option<u64>,
     pub(crate) errors: u64,
 }
 
@@ -26,9 +30,9 @@ impl fmt::Display for Report {
         let microseconds = |part| self.latency.quantile(part, 1000) as f64 / 1e3;
         let cpu = self.server_cpu.filter(|_| self.requests > 0);
         let cpu = cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / requests);
-        let memory = self
-            .resident
-            .map(|(before, after)| (after as f64 - before as f64) / self.connections as f64);
+        let each =
+            |(before, after): (u64, u64)| (after as f64 - before as f64) / self.connections as f64;
+        let memory = self.resident.map(each);
         write!(
             f,
             "{{\"requests_per_s\":{:.1}",
@@ -40,6 +44,12 @@ impl fmt::Display for Report {
         write!(f, ",\"p999_us\":{:.1}", microseconds(999))?;
         optional(f, "cpu_us_per_request", cpu, 3)?;
         optional(f, "memory_per_connection_bytes", memory, 0)?;
+        if let Some(memory) = self.resident_after.map(each) {
+            optional(f, "memory_per_idle_connection_bytes", Some(memory), 0)?;
+        }
+        if let Some(closed) = self.closed {
+            write!(f, ",\"closed\":{closed}")?;
+        }
         write!(f, ",\"errors\":{}}}", self.errors)
     }
 }
@@ -70,6 +80,8 @@ mod tests {
             latency,
             server_cpu: Some(Duration::from_millis(4)),
             resident: Some((1_000_000, 1_040_000)),
+            resident_after: Some((1_000, 2_000)),
+            closed: Some(3),
             connections: 10,
             errors: 0,
         };
@@ -77,10 +89,13 @@ mod tests {
             report.to_string(),
             "{\"requests_per_s\":500.0,\"requests\":1000,\"p50_us\":50.2,\"p99_us\":50.2,\
              \"p999_us\":50.2,\"cpu_us_per_request\":4.000,\
-             \"memory_per_connection_bytes\":4000,\"errors\":0}"
+             \"memory_per_connection_bytes\":4000,\"memory_per_idle_connection_bytes\":100,\
+             \"closed\":3,\"errors\":0}"
         );
         (report.server_cpu, report.resident) = (None, None);
+        (report.resident_after, report.closed) = (None, None);
         let text = report.to_string();
         assert!(text.contains("\"cpu_us_per_request\":null"), "{text}");
+        assert!(!text.contains("idle") && !text.contains("closed"), "{text}");
     }
 }
