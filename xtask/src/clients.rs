@@ -9,7 +9,7 @@ use crate::server::{Server, wait};
 use crate::steps::{is_installed, succeeds};
 use crate::workspace::Workspace;
 
-const DRIVERS: [&str; 2] = ["ring", "poll"];
+pub(crate) const DRIVERS: [&str; 2] = ["ring", "poll"];
 /// Connections that each send 100 requests without waiting for a reply.
 const PIPELINES: &str = "1000";
 

@@ -10,6 +10,7 @@ mod demo;
 mod differential;
 mod layers;
 mod progress;
+mod prove;
 mod purity;
 mod runner;
 #[cfg(test)]
@@ -29,6 +30,7 @@ cargo xtask <command>
   demo            serve a load with the cache, then simulate it 200 times
   test [STEP…]    every check of the project, or only the steps named (--list shows them)
   ci [STEP…]      the same
+  prove …         promises to operators, tried in full size: connections, load, drain
   tidy            the rules of the house that rustfmt and clippy do not see
   layers          the dependency graph, checked against the table in layers.rs
   purity          the proof that the core crates know no operating system
@@ -61,6 +63,7 @@ fn run(words: &[&str]) -> Result<(), String> {
             Ok(())
         }
         ["test" | "ci", names @ ..] => runner::run(&Workspace::load()?, &steps::select(names)?),
+        ["prove", words @ ..] => prove::run(&Workspace::load()?, words),
         ["tidy"] => tidy(&Workspace::load()?),
         ["layers"] => print(layers::check(&Workspace::load()?)),
         ["purity"] => purity(&Workspace::load()?),

@@ -49,6 +49,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Log {
     path: PathBuf,
     file: File,
+    /// Whether texts go to standard output too.
+    pub(crate) is_shown: bool,
 }
 
 impl Log {
@@ -56,13 +58,20 @@ impl Log {
         let path = folder.join(format!("{step}.log"));
         let file = fs::create_dir_all(folder).and_then(|()| File::create(&path));
         let file = file.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        Ok(Self { path, file })
+        Ok(Self {
+            path,
+            file,
+            is_shown: false,
+        })
     }
 
     /// Adds a text.
     pub(crate) fn text(&mut self, text: &str) {
         // What cannot be logged is still part of the step's result.
         let _ = self.file.write_all(text.as_bytes());
+        if self.is_shown {
+            print!("{text}");
+        }
     }
 
     /// Points the output of a command here.

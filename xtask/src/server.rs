@@ -25,9 +25,19 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `program` on a free port of the loopback and waits until it accepts.
     pub(crate) fn start(program: &Path, environment: &[(&str, &str)]) -> Result<Self, String> {
+        Self::start_with(program, &[], environment)
+    }
+
+    /// [`Server::start`] with more arguments.
+    pub(crate) fn start_with(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let address = free_address().map_err(|error| format!("no free port: {error}"))?;
         let mut child = Command::new(program)
             .args(["--listen", &address.to_string(), "--log", "info"])
+            .args(arguments)
             .env("NO_COLOR", "1")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
@@ -86,6 +96,16 @@ impl Server {
             Ok(Some(status)) => Err(self.died(status)),
             Err(error) => Err(format!("the server cannot be asked: {error}")),
         }
+    }
+
+    /// Asks the server to end, as an operator does, and waits until it has.
+    pub(crate) fn terminate(mut self, limit: Duration) -> Result<ExitStatus, String> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        if !sent.is_ok_and(|status| status.success()) {
+            return Err(format!("cannot send a signal to process {pid}"));
+        }
+        wait(&mut self.child, limit).map_err(|error| format!("{error}\n{}", self.said()))
     }
 
     fn died(&self, status: ExitStatus) -> String {

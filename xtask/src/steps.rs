@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::runner::Action::{Call, Cargo};
 use crate::runner::{Log, Outcome, Step};
 use crate::workspace::{Workspace, cargo};
-use crate::{clients, differential, layers, purity, tidy};
+use crate::{clients, differential, layers, prove, purity, tidy};
 
 /// In this order: what is quick to fail comes first.
 #[rustfmt::skip]
@@ -49,6 +49,12 @@ const STEPS: &[Step] = &[
     Step { name: "valgrind", about: "memcheck of a fiber smoke test", action: Call(valgrind) },
     Step { name: "pipelined", about: "1000 connections x 100 requests at once", action: Call(
         clients::pipelined) },
+    Step { name: "prove-connections", about: "1000 at once, memory per idle one", action: Call(
+        prove::connections) },
+    Step { name: "prove-load", about: "5 s of mixed load without an error", action: Call(
+        prove::load) },
+    Step { name: "prove-drain", about: "SIGTERM under load, whole answers", action: Call(
+        prove::drain) },
     Step { name: "memccapable", about: "libmemcached's client, ring and poll", action: Call(
         clients::memccapable) },
     Step { name: "differential", about: "random commands to memcached and to us", action: Call(
@@ -61,7 +67,7 @@ const STEPS: &[Step] = &[
 pub(crate) fn list() -> String {
     STEPS
         .iter()
-        .map(|step| format!("{:<16}{}\n", step.name, step.about))
+        .map(|step| format!("{:<18}{}\n", step.name, step.about))
         .collect()
 }
 
