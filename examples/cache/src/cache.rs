@@ -17,6 +17,9 @@ pub struct Config {
     pub shards: usize,
     /// Seed of the hash. The same seed places the same keys alike in every process.
     pub seed: u64,
+    /// A planted mistake, for the simulation that has to find it: what was evicted stays counted.
+    #[doc(hidden)]
+    pub forgets_evicted: bool,
 }
 
 impl Default for Config {
@@ -26,6 +29,7 @@ impl Default for Config {
             value_bytes_max: 1 << 20,
             shards: 64,
             seed: 0,
+            forgets_evicted: false,
         }
     }
 }

@@ -6,34 +6,15 @@
 
 use core::fmt;
 use core::net::SocketAddr;
-use core::num::{NonZeroU16, NonZeroUsize};
+use core::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use core::str::FromStr;
+use core::time::Duration;
 
 /// The exit code after a command line that says nothing sensible.
 pub const USAGE_EXIT_CODE: u8 = 2;
 
 /// The answer to `--help`.
-pub const HELP: &str = "\
-A memcached-compatible cache server that runs one fiber per connection.
-
-Usage: cache [OPTIONS]
-
-Options:
-  --listen ADDRESS      address and port to serve [default: 127.0.0.1:11211]
-  --workers COUNT       worker threads [default: one per core]
-  --connections COUNT   connections served at a time [default: 10000]
-  --memory BYTES        bytes that items may take, with K, M or G behind the
-                        number for units of 1024 [default: 64M]
-  --io DRIVER           ring (io_uring), poll (epoll and the like) or
-                        auto (ring where it works) [default: auto, or what
-                        the variable HOST_LINUX_IO says]
-  --log LEVEL           off, error, warn, info, debug or trace; what is logged
-                        goes to standard error [default: info]
-  --help                print this help and exit
-  --version             print the version and exit
-
-It runs until a signal ends it. Exit codes: 1 if serving failed, 2 for a bad command line.
-";
+pub const HELP: &str = include_str!("help.txt");
 
 /// What the server is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +38,16 @@ pub struct Options {
     pub workers: Option<NonZeroU16>,
     /// How many connections are served at a time.
     pub connections: NonZeroUsize,
+    /// How many connections wait to be accepted.
+    pub backlog: NonZeroU32,
     /// Bytes that items may take.
     pub memory_bytes: usize,
+    /// How long a connection may be silent; `None` is for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
+    /// How long a drain waits.
+    pub drain_timeout: Duration,
     /// Which driver does the input and output.
     pub io: Io,
     /// What is logged.
@@ -71,7 +60,11 @@ impl Default for Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 11211)),
             workers: None,
             connections: NonZeroUsize::new(10_000).expect("ten thousand is not zero"),
+            backlog: NonZeroU32::new(4096).expect("four thousand is not zero"),
             memory_bytes: 64 << 20,
+            idle_timeout: None,
+            write_timeout: Duration::from_mins(1),
+            drain_timeout: Duration::from_secs(10),
             io: Io::Auto,
             log: LogLevel::Info,
         }
@@ -156,11 +149,15 @@ pub fn parse<S: AsRef<str>>(
     Ok(Invocation::Serve(options))
 }
 
-const FLAGS: [&str; 6] = [
+const FLAGS: [&str; 10] = [
     "--listen",
+    "--backlog",
     "--workers",
     "--connections",
     "--memory",
+    "--idle-timeout",
+    "--write-timeout",
+    "--drain-timeout",
     "--io",
     "--log",
 ];
@@ -182,6 +179,21 @@ fn set(options: &mut Options, flag: &str, value: &str) -> Result<(), UsageError>
             let expected = "a number of bytes, like 67108864, 64M or 1G";
             options.memory_bytes = bytes(value).ok_or_else(|| bad(expected))?;
         }
+        "--backlog" => {
+            options.backlog = value.parse().map_err(|_| bad("a count from 1 on"))?;
+        }
+        "--idle-timeout" => {
+            let expected = "whole seconds, or 0 for no limit";
+            let limit = seconds(value).ok_or_else(|| bad(expected))?;
+            options.idle_timeout = (!limit.is_zero()).then_some(limit);
+        }
+        "--write-timeout" => {
+            let limit = seconds(value).filter(|limit| !limit.is_zero());
+            options.write_timeout = limit.ok_or_else(|| bad("whole seconds from 1 on"))?;
+        }
+        "--drain-timeout" => {
+            options.drain_timeout = seconds(value).ok_or_else(|| bad("whole seconds"))?;
+        }
         "--io" => options.io = value.parse().map_err(|()| bad("ring, poll or auto"))?,
         "--log" => {
             let expected = "off, error, warn, info, debug or trace";
@@ -201,6 +213,11 @@ fn bytes(text: &str) -> Option<usize> {
         _ => (text, 0),
     };
     digits.parse::<usize>().ok()?.checked_mul(1 << shift)
+}
+
+/// Reads a number of seconds, of which more than a `u32` holds is no time that anyone means.
+fn seconds(text: &str) -> Option<Duration> {
+    Some(Duration::from_secs(text.parse::<u32>().ok()?.into()))
 }
 
 impl FromStr for Io {
@@ -258,12 +275,17 @@ mod tests {
 
     #[test]
     fn every_flag_is_read_with_a_space_or_an_equals_sign() {
-        let line = "--listen [::1]:0 --workers=3 --connections 5 --memory=2G --io ring --log=debug";
+        let line = "--listen [::1]:0 --workers=3 --connections 5 --memory=2G --io ring --log=debug \
+                    --backlog 6 --idle-timeout=7 --write-timeout 8 --drain-timeout=0";
         let expected = Options {
             listen: "[::1]:0".parse().unwrap(),
             workers: NonZeroU16::new(3),
             connections: NonZeroUsize::new(5).unwrap(),
+            backlog: NonZeroU32::new(6).unwrap(),
             memory_bytes: 2 << 30,
+            idle_timeout: Some(Duration::from_secs(7)),
+            write_timeout: Duration::from_secs(8),
+            drain_timeout: Duration::ZERO,
             io: Io::Ring,
             log: LogLevel::Debug,
         };
@@ -271,6 +293,10 @@ mod tests {
         assert_eq!(
             options("--workers 1 --workers 2").workers,
             NonZeroU16::new(2)
+        );
+        assert_eq!(
+            options("--idle-timeout 7 --idle-timeout 0").idle_timeout,
+            None
         );
         for (text, bytes) in [("123", 123), ("1k", 1024), ("3M", 3 << 20), ("1g", 1 << 30)] {
             assert_eq!(options(&format!("--memory {text}")).memory_bytes, bytes);
@@ -285,7 +311,10 @@ mod tests {
             Ok(Invocation::Version)
         );
         for flag in FLAGS {
-            assert!(HELP.contains(flag), "{flag} is explained");
+            assert!(
+                HELP.contains(&format!("\n    {flag} ")),
+                "{flag} is explained"
+            );
         }
     }
 
@@ -307,6 +336,14 @@ mod tests {
             ("--memory 64X", "--memory takes a number of bytes"),
             ("--memory M", "--memory takes a number of bytes"),
             ("--memory 99999999999G", "--memory takes a number of bytes"),
+            ("--backlog 0", "--backlog takes a count from 1 on"),
+            ("--idle-timeout 1m", "--idle-timeout takes whole seconds"),
+            ("--idle-timeout -1", "--idle-timeout takes whole seconds"),
+            (
+                "--write-timeout 0",
+                "--write-timeout takes whole seconds from 1 on",
+            ),
+            ("--drain-timeout ten", "--drain-timeout takes whole seconds"),
             ("--io uring", "--io takes ring, poll or auto"),
             ("--log=loud", "--log takes off, error"),
             ("--help=me", "\"--help=me\" is not an option"),

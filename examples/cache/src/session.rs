@@ -172,6 +172,11 @@ impl Session {
         }
     }
 
+    /// Gives back what memory an empty buffer holds: the next bytes may be long in coming.
+    pub fn release(&mut self) {
+        self.input.release();
+    }
+
     /// Carries out every complete command and appends the replies to `out`, which is bounded:
     /// see [`Progress`].
     pub fn process(&mut self, cache: &Cache, now: Seconds, out: &mut Vec<u8>) -> Progress {

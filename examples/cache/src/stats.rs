@@ -110,6 +110,12 @@ impl Server {
         );
     }
 
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections_now.load(Ordering::Relaxed)
+    }
+
     /// Counts a connection that is closed because it said nothing for too long.
     pub fn count_idle_kick(&self) {
         self.idle_kicks.fetch_add(1, Ordering::Relaxed);

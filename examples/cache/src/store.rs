@@ -159,7 +159,9 @@ impl Store {
         let wanted = config.shards.next_power_of_two();
         let affordable = (config.memory_bytes / SHARD_BYTES_MIN).max(1);
         let count = wanted.min(1 << affordable.ilog2());
-        let shards = (0..count).map(|index| Mutex::new(Shard::new(index, count)));
+        let shards = (0..count).map(|index| {
+            Mutex::new(Shard::new(index, count).forgetting_evicted(config.forgets_evicted))
+        });
         Self {
             shards: shards.collect(),
             hasher: FixedState::with_seed(config.seed),

@@ -14,7 +14,7 @@ use std::{
 
 use cache::{
     Cache, Config, Limits, Server,
-    server::{Service, now, serve},
+    server::{Drain, Service, now, serve},
 };
 use fiber::{
     Runtime,
@@ -72,7 +72,14 @@ fn allocations_of_a_warm_server(io: Io) -> u64 {
         let address = listener.local_addr().expect("it is bound");
         let cache = Arc::new(Cache::new(Config::default(), Server::new(1, 1, 10, now())));
         drop(fiber::spawn(move || {
-            serve(&listener, &cache, Service::new(Limits::default())).expect("it serves");
+            let (_drain, presence) = Drain::of(&listener);
+            serve(
+                &listener,
+                &cache,
+                Service::new(Limits::default()),
+                &presence,
+            )
+            .expect("it serves");
         }));
         let stream = TcpStream::connect(address).expect("the server listens");
         for _ in 0..REQUESTS {

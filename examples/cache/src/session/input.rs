@@ -83,6 +83,13 @@ impl Input {
         self.start += bytes;
     }
 
+    /// Gives the memory back if nothing is buffered.
+    pub(crate) fn release(&mut self) {
+        if self.start == self.end {
+            *self = Self::new();
+        }
+    }
+
     fn grow(&mut self) {
         let capacity = (self.buffer.len() * 2).max(BYTES_MIN);
         self.buffer.reserve_exact(capacity - self.buffer.len());
@@ -141,6 +148,19 @@ mod tests {
             input.filled(bytes);
             input.consume(bytes);
         }
+    }
+
+    #[test]
+    fn only_an_empty_buffer_is_released() {
+        let mut input = Input::new();
+        input.space()[..2].copy_from_slice(b"ab");
+        input.filled(2);
+        input.release();
+        assert_eq!(input.bytes(), b"ab");
+        input.consume(2);
+        input.release();
+        assert_eq!(input.capacity(), 0);
+        assert!(!input.space().is_empty());
     }
 
     #[test]

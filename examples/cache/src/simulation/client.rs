@@ -6,7 +6,7 @@ use std::io::Result;
 
 use super::{
     connection::Connection,
-    model::{Dice, Key, World},
+    model::{Dice, Key, Value, World},
 };
 
 /// Batches that a client sends while things go wrong.
@@ -25,7 +25,7 @@ pub(super) struct Client {
 /// One request of a batch, on a key of which the batch holds no other.
 #[derive(Clone, Copy)]
 enum Request {
-    Set { key: usize, value: u64 },
+    Set { key: usize, value: Value },
     Get { key: usize },
     Delete { key: usize },
     Count,
@@ -45,6 +45,7 @@ impl Client {
     pub(super) fn live(mut self) {
         for _ in 0..BATCHES {
             let _ = self.try_batch();
+            self.world.shared.expect_no_violation();
             // Now and then at once, while the server may still be busy with what it has answered.
             if self.dice.below(2) == 0 {
                 fiber::sleep(Duration::from_micros(self.dice.below(100_000)));
@@ -70,7 +71,10 @@ impl Client {
         let result = self.connection(which).and_then(|mut connection| {
             connection.send(&self.text_of(&batch))?;
             for request in &batch {
-                self.check(&mut connection, *request)?;
+                if let Err(error) = self.check(&mut connection, *request) {
+                    self.world.check_end(&connection);
+                    return Err(error);
+                }
                 answered += 1;
             }
             Ok(connection)
@@ -113,12 +117,8 @@ impl Client {
         for request in batch {
             text += &match *request {
                 Request::Set { key, value } => {
-                    let value = value.to_string();
-                    format!(
-                        "set {} 0 0 {}\r\n{value}\r\n",
-                        self.keys[key].name(),
-                        value.len()
-                    )
+                    let name = self.keys[key].name();
+                    format!("set {name} 0 0 {}\r\n{value}\r\n", value.len())
                 }
                 Request::Get { key } => format!("get {}\r\n", self.keys[key].name()),
                 Request::Delete { key } => format!("delete {}\r\n", self.keys[key].name()),
@@ -132,32 +132,34 @@ impl Client {
     /// Reads the answer to `request` and holds it against what is known.
     fn check(&mut self, connection: &mut Connection, request: Request) -> Result<()> {
         let boot = connection.boot;
-        let line = connection.line()?;
+        let world = Arc::clone(&self.world);
         match request {
             Request::Set { key, value } => {
-                assert_eq!(line, "STORED");
-                self.keys[key].stored(boot, value);
+                if world.is_stored(&connection.line()?) {
+                    self.keys[key].stored(boot, value);
+                } else {
+                    // Whether the old one is still there is the server's choice.
+                    self.keys[key].give_up();
+                }
             }
             Request::Get { key } => {
-                let mut value = None;
-                if let Some(rest) = line.strip_prefix("VALUE ") {
-                    assert_eq!(rest.split(' ').next(), Some(&*self.keys[key].name()));
-                    value = Some(connection.line()?.parse().expect("values are numbers"));
-                    assert_eq!(connection.line()?, "END");
-                } else {
-                    assert_eq!(line, "END");
-                }
-                self.keys[key].read(boot, value);
+                let value = connection.value(&self.keys[key].name())?;
+                self.keys[key].read(boot, value.as_deref(), &world);
             }
             Request::Delete { key } => {
+                let line = connection.line()?;
                 assert!(line == "DELETED" || line == "NOT_FOUND", "delete: {line}");
-                self.keys[key].deleted(boot, line == "DELETED");
+                self.keys[key].deleted(boot, line == "DELETED", &world);
             }
             Request::Count => {
-                assert!(line == "STORED" || line == "NOT_STORED", "add: {line}");
+                let line = connection.line()?;
+                let is_there = line == "NOT_STORED" || world.is_stored(&line);
                 let number = connection.line()?;
-                self.world
-                    .counted(boot, number.parse().expect("a counter counts"));
+                let is_gone = number == "NOT_FOUND" && (world.may_evict() || !is_there);
+                if !is_gone {
+                    let number = number.parse().expect("a counter counts");
+                    world.counted(boot, number);
+                }
             }
         }
         Ok(())

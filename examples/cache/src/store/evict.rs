@@ -74,7 +74,10 @@ impl Shard {
             counters.evicted_nonzero += u64::from(item.expiry != Expiry::NEVER);
             self.evicted_idle = now.since(item.accessed);
         }
-        self.remove(place, claim);
+        let item = self.remove(place, claim);
+        if self.forgets_evicted {
+            claim.spend(item.cost());
+        }
     }
 
     /// Looks at the next few items and drops the dead among them, unless there can be none.

@@ -26,6 +26,8 @@ pub(crate) struct Shard {
     overhead: usize,
     /// Length of all keys and values.
     pub(super) payload: usize,
+    /// The planted mistake: what was evicted stays counted.
+    pub(super) forgets_evicted: bool,
 }
 
 /// What is under a key.
@@ -64,6 +66,15 @@ impl Shard {
             evicted_idle: 0,
             overhead: 0,
             payload: 0,
+            forgets_evicted: false,
+        }
+    }
+
+    /// The same with a mistake, for the simulation that has to find it.
+    pub(crate) fn forgetting_evicted(self, forgets_evicted: bool) -> Self {
+        Self {
+            forgets_evicted,
+            ..self
         }
     }
 

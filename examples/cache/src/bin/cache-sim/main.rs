@@ -2,12 +2,13 @@
 
 use core::{fmt, time::Duration};
 use std::{
+    env,
     io::{IsTerminal, Write},
-    process::ExitCode,
+    process::{Command, ExitCode, Stdio},
     time::Instant,
 };
 
-use cache::simulation::{Subject, simulate};
+use cache::simulation::{Mistake, simulate};
 use host_sim::{Order, Outcome, Sim, Token};
 
 const HELP: &str = "\
@@ -20,8 +21,14 @@ Options:
   --seeds COUNT    how many worlds [default: 200]
   --first SEED     the first seed [default: 0]
   --token TOKEN    this one world, as a failure has printed it
-  --answers-early  a server that answers before it stores: must be found out
   --help           print this help and exit
+
+Servers that make a mistake, which must be found out:
+  --answers-early         it answers before it stores
+  --drain-cuts-answers    its drain closes in the middle of an answer
+  --idle-from-the-start   it closes old connections as idle ones
+  --forgets-who-leaves    it never counts out who was closed for a reason
+  --forgets-evicted       it goes on counting what it has evicted
 
 Exit codes: 0 if nothing was contradicted, 1 if something was, or if --token names a world that the
 program has changed since, 2 for a bad command line.
@@ -34,11 +41,16 @@ struct Options {
     seeds: u64,
     first: u64,
     token: Option<Token>,
-    subject: Subject,
+    mistake: Mistake,
+    /// It is another process of this program that asks.
+    is_part: bool,
 }
 
+/// So many worlds run in one process.
+const WORLDS_PER_PROCESS: u64 = 250;
+
 fn main() -> ExitCode {
-    let options = match parse(std::env::args().skip(1)) {
+    let options = match parse(env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => return say(HELP),
         Err(message) => {
@@ -47,7 +59,7 @@ fn main() -> ExitCode {
         }
     };
     let result = match options.token {
-        Some(token) => one(token, options.subject),
+        Some(token) => one(token, options.mistake),
         None => many(&options),
     };
     match result {
@@ -60,8 +72,8 @@ fn main() -> ExitCode {
 }
 
 /// Replays one world.
-fn one(token: Token, subject: Subject) -> Result<String, String> {
-    let outcome = simulate(Sim::replay(token), subject);
+fn one(token: Token, mistake: Mistake) -> Result<String, String> {
+    let outcome = simulate(Sim::replay(token), mistake);
     let ran = outcome.token;
     let mut report = format!("{outcome}\n");
     let same = token.same_configuration(&ran);
@@ -75,9 +87,52 @@ fn one(token: Token, subject: Subject) -> Result<String, String> {
     }
 }
 
+/// Runs many worlds, in processes of their own if they are very many: what a power cut leaves
+/// behind is never freed, and a process has room for the leavings of some thousand worlds.
 fn many(options: &Options) -> Result<String, String> {
     let started = Instant::now();
     let mut total = Total::default();
+    if options.seeds > WORLDS_PER_PROCESS {
+        let end = options.first + options.seeds;
+        let mut first = options.first;
+        while first < end {
+            let seeds = WORLDS_PER_PROCESS.min(end - first);
+            total.add_part(&part(first, seeds, options.mistake)?)?;
+            first += seeds;
+            progress(first - options.first, options.seeds);
+        }
+    } else {
+        run_worlds(options, &mut total)?;
+    }
+    total.wall = started.elapsed();
+    Ok(if options.is_part {
+        total.to_part()
+    } else {
+        total.to_string()
+    })
+}
+
+/// What another process of this program says about some of the worlds.
+fn part(first: u64, seeds: u64, mistake: Mistake) -> Result<String, String> {
+    let program = env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+    let mut command = Command::new(program);
+    command.args(["--part", "--first", &first.to_string()]);
+    command.args(["--seeds", &seeds.to_string()]);
+    if mistake != Mistake::None {
+        command.arg(mistake.flag().trim_end());
+    }
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("cannot start a process: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr)
+            .trim_end()
+            .to_owned())
+    }
+}
+
+fn run_worlds(options: &Options, total: &mut Total) -> Result<(), String> {
     for done in 0..options.seeds {
         let seed = options.first + done;
         // The first world is the production order, the others draw who runs next.
@@ -86,24 +141,21 @@ fn many(options: &Options) -> Result<String, String> {
         } else {
             Order::Random
         };
-        let outcome = simulate(Sim::new(seed).order(order), options.subject);
+        let outcome = simulate(Sim::new(seed).order(order), options.mistake);
         if !outcome.is_finished() {
             return Err(format!(
                 "seed {seed} of {}: {outcome}\nreplay it: {AGAIN} {}--token {}",
                 options.seeds,
-                if options.subject == Subject::AnswersEarly {
-                    "--answers-early "
-                } else {
-                    ""
-                },
+                options.mistake.flag(),
                 outcome.token
             ));
         }
         total.add(&outcome);
-        progress(done + 1, options.seeds);
+        if !options.is_part {
+            progress(done + 1, options.seeds);
+        }
     }
-    total.wall = started.elapsed();
-    Ok(format!("{total}"))
+    Ok(())
 }
 
 fn progress(done: u64, seeds: u64) {
@@ -126,9 +178,10 @@ struct Total {
     steps: u64,
     choices: u64,
     power_cuts: u64,
-    faults: usize,
+    faults: u64,
     wall: Duration,
-    last: Option<Outcome>,
+    /// The last world's token and journal.
+    last: Option<(String, String)>,
 }
 
 impl Total {
@@ -138,8 +191,44 @@ impl Total {
         self.steps += outcome.steps;
         self.choices += outcome.choices;
         self.power_cuts += outcome.abandoned.nodes;
-        self.faults += outcome.faults.len();
-        self.last = Some(outcome.clone());
+        self.faults += outcome.faults.len() as u64;
+        self.last = Some((outcome.token.to_string(), outcome.hash.to_string()));
+    }
+
+    /// The sums in one line, for the process that puts the parts together.
+    fn to_part(&self) -> String {
+        let nanos = self.virtual_time.as_nanos();
+        let Self {
+            seeds,
+            steps,
+            choices,
+            power_cuts,
+            faults,
+            ..
+        } = self;
+        let (token, journal) = self.last.as_ref().map_or(("-", "-"), |(a, b)| (a, b));
+        format!("{seeds} {nanos} {steps} {choices} {power_cuts} {faults} {token} {journal}\n")
+    }
+
+    fn add_part(&mut self, part: &str) -> Result<(), String> {
+        let bad = || format!("a part of the worlds said {part:?}");
+        let words: Vec<_> = part.split_whitespace().collect();
+        let [numbers @ .., token, journal] = &words[..] else {
+            return Err(bad());
+        };
+        let numbers: Result<Vec<u64>, _> = numbers.iter().map(|word| word.parse()).collect();
+        let numbers = numbers.map_err(|_| bad())?;
+        let [seeds, nanos, steps, choices, power_cuts, faults] = numbers[..] else {
+            return Err(bad());
+        };
+        self.seeds += seeds;
+        self.virtual_time += Duration::from_nanos(nanos);
+        self.steps += steps;
+        self.choices += choices;
+        self.power_cuts += power_cuts;
+        self.faults += faults;
+        self.last = Some(((*token).to_owned(), (*journal).to_owned()));
+        Ok(())
     }
 }
 
@@ -163,11 +252,10 @@ impl fmt::Display for Total {
             "  {} faults, {} power cuts, {} choices, {} steps",
             self.faults, self.power_cuts, self.choices, self.steps
         )?;
-        if let Some(last) = &self.last {
+        if let Some((token, journal)) = &self.last {
             writeln!(
                 f,
-                "  see one again: {AGAIN} --token {} (journal {})",
-                last.token, last.hash
+                "  see one again: {AGAIN} --token {token} (journal {journal})"
             )?;
         }
         Ok(())
@@ -179,7 +267,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>,
         seeds: 200,
         first: 0,
         token: None,
-        subject: Subject::Real,
+        mistake: Mistake::None,
+        is_part: false,
     };
     let mut counted = false;
     while let Some(flag) = arguments.next() {
@@ -190,14 +279,19 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>,
         };
         match &*flag {
             "--help" | "-h" => return Ok(None),
-            "--answers-early" => options.subject = Subject::AnswersEarly,
+            "--part" => options.is_part = true,
             "--seeds" => (options.seeds, counted) = (number(&flag, &value()?)?, true),
             "--first" => (options.first, counted) = (number(&flag, &value()?)?, true),
             "--token" => {
                 let token = value()?;
                 options.token = Some(token.parse().map_err(|error| format!("{token}: {error}"))?);
             }
-            _ => return Err(format!("{flag} is not an option")),
+            _ => {
+                let planted = Mistake::ALL
+                    .into_iter()
+                    .find(|mistake| *mistake != Mistake::None && mistake.flag().trim_end() == flag);
+                options.mistake = planted.ok_or_else(|| format!("{flag} is not an option"))?;
+            }
         }
     }
     if options.token.is_some() && counted {

@@ -1,0 +1,103 @@
+//! A server's whole life: it serves until a signal says that it is enough, and then drains.
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use fiber::{
+    io::{
+        Error, TcpListener,
+        signal::{Signal, Signals},
+    },
+    sync::channel::{self, Sender},
+};
+
+use super::{Drain, Service, serve};
+use crate::Cache;
+
+/// The signals that [`operate`] acts upon.
+pub const SIGNALS: [Signal; 3] = [Signal::Terminate, Signal::Interrupt, Signal::Hangup];
+
+/// How a server's life has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "main makes an exit code of each")]
+pub enum Ending {
+    /// Everybody has left.
+    Drained,
+    /// Some have not left in time; they are cancelled when the runtime ends.
+    TimedOut,
+    /// A second signal came, this one: the caller must not wait for anything.
+    Quit(Signal),
+}
+
+enum Event {
+    Signal(Result<Signal, Error>),
+    Served(Result<(), Error>),
+    /// The drain's wait is over; says whether everybody has gone.
+    Waited(bool),
+}
+
+/// Serves `listener` until one of the `signals` (opened for [`SIGNALS`]) ends it, or accepting
+/// fails: `Terminate` and `Interrupt` drain for `drain_timeout` at the most, a second one ends it
+/// at once. `Hangup` is ignored.
+///
+/// # Suspends
+/// As long as it serves.
+///
+/// # Errors
+/// When accepting, or waiting for signals, fails for good.
+pub fn operate(
+    listener: TcpListener,
+    cache: Arc<Cache>,
+    service: Service,
+    drain_timeout: Duration,
+    signals: Signals,
+) -> Result<Ending, Error> {
+    // Room for everything that can be said after the last is read: no sender ever waits for it.
+    let (events, happened) = channel::bounded(8);
+    let (drain, presence) = Drain::of(&listener);
+    report(&events, move || {
+        let result = serve(&listener, &cache, service, &presence);
+        Event::Served(result)
+    });
+    let signals = Arc::new(signals);
+    let next_signal = || {
+        let signals = Arc::clone(&signals);
+        report(&events, move || Event::Signal(signals.wait()));
+    };
+    next_signal();
+    let drain = Arc::new(drain);
+    let mut is_draining = false;
+    for event in happened.iter() {
+        match event {
+            Event::Signal(Ok(Signal::Terminate | Signal::Interrupt)) if !is_draining => {
+                tracing::info!("draining; a second signal ends it at once");
+                is_draining = true;
+                drain.begin();
+                let drain = Arc::clone(&drain);
+                report(&events, move || Event::Waited(drain.wait(drain_timeout)));
+                next_signal();
+            }
+            Event::Signal(Ok(signal @ (Signal::Terminate | Signal::Interrupt))) => {
+                return Ok(Ending::Quit(signal));
+            }
+            Event::Signal(Ok(signal)) => {
+                tracing::info!(%signal, "ignored");
+                next_signal();
+            }
+            Event::Signal(Err(error)) | Event::Served(Err(error)) => return Err(error),
+            Event::Served(Ok(())) => {}
+            Event::Waited(true) => return Ok(Ending::Drained),
+            Event::Waited(false) => return Ok(Ending::TimedOut),
+        }
+    }
+    unreachable!("this function holds a sender")
+}
+
+/// Says what has happened once `wait` returns, on a fiber of its own, which ends with the runtime.
+fn report(events: &Sender<Event>, wait: impl FnOnce() -> Event + Send + 'static) {
+    let events = events.clone();
+    drop(fiber::spawn(move || {
+        // Nobody listens any more when the server's life has ended.
+        let _ = events.send(wait());
+    }));
+}
