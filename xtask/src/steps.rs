@@ -49,7 +49,7 @@ const STEPS: &[Step] = &[
     Step { name: "valgrind", about: "memcheck of a fiber smoke test", action: Call(valgrind) },
     Step { name: "pipelined", about: "1000 connections x 100 requests at once", action: Call(
         clients::pipelined) },
-    Step { name: "prove-connections", about: "1000 at once, memory per idle one", action: Call(
+    Step { name: "prove-connections", about: "3000 at once, memory per idle one", action: Call(
         prove::connections) },
     Step { name: "prove-load", about: "5 s of mixed load without an error", action: Call(
         prove::load) },

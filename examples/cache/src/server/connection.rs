@@ -44,7 +44,7 @@ pub(super) fn attend(
         cache,
         service,
         presence,
-        session: service.session(),
+        session: Box::new(service.session()),
         out: Vec::new(),
         started: fiber::time::now(),
     };
@@ -64,13 +64,17 @@ struct Connection<'a> {
     cache: &'a Cache,
     service: Service,
     presence: &'a Presence,
-    session: Session,
+    session: Box<Session>,
     out: Vec<u8>,
     started: Instant,
 }
 
 impl Connection<'_> {
+    // The frames of its steps lie over each other on the stack, of which a connection is to touch
+    // one page: so none of them is merged into the caller's, which stays.
+
     /// Reads what comes next; 0 is the end, also that of a quiet connection in a drain.
+    #[inline(never)]
     fn receive(&mut self) -> Result<usize> {
         let limit = self.service.idle_timeout;
         let lively = limit.map_or(QUIET, |limit| limit.min(QUIET));
@@ -96,6 +100,7 @@ impl Connection<'_> {
     }
 
     /// Waits, without buffers, until the client says something, for as long as it still may not.
+    #[inline(never)]
     fn be_quiet(&self, rest: Option<Duration>) -> Result<()> {
         if rest == Some(Duration::ZERO) {
             return Err(self.kick());
@@ -128,6 +133,7 @@ impl Connection<'_> {
     }
 
     /// Answers everything that is complete.
+    #[inline(never)]
     fn answer(&mut self) -> Result<Progress> {
         loop {
             let progress = self.session.process(self.cache, now(), &mut self.out);
@@ -140,6 +146,7 @@ impl Connection<'_> {
     }
 
     /// Writes the replies. The limit of time counts anew with each part that the client takes.
+    #[inline(never)]
     fn send(&mut self) -> Result<()> {
         let mut stream = self.stream;
         let mut rest = &self.out[..];
@@ -161,6 +168,7 @@ impl Connection<'_> {
 
     /// Ends our half and waits for the client to end its own, dropping what it still says: a close
     /// over unread bytes would take back answers that are on their way.
+    #[inline(never)]
     fn linger(mut self) -> Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         self.stream.set_read_timeout(Some(LINGER))?;

@@ -142,6 +142,7 @@ fn run_simple(command: &Command<'_>, turn: &mut Turn<'_>) {
 }
 
 /// Answers the keys that are left of a `get`, as far as the replies may grow.
+#[inline(never)]
 pub(crate) fn answer_values(
     buffered: &[u8],
     keys: &mut KeysLeft,
