@@ -19,6 +19,7 @@ use core::{
 };
 
 use crate::{
+    blocking::Helpers,
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, WorkerId, hooks},
     fiber::{Bands, Fiber, FiberQueue, Header, Inbox, Priority, Runnable},
     id::{Id, Namespace},
@@ -125,6 +126,7 @@ pub struct Context {
     pub(crate) port: RefCell<Box<dyn Port>>,
     pub(crate) staged: RefCell<Staged>,
     pub(crate) inflight: RefCell<Inflight>,
+    helpers: Helpers,
     completions: RefCell<Vec<Completion>>,
     pub(crate) shard: RefCell<Shard>,
     stacks: RefCell<StackCache>,
@@ -160,6 +162,7 @@ impl Context {
             port: RefCell::new(parts.port),
             staged: RefCell::default(),
             inflight: RefCell::new(Inflight::new(parts.requests_max)),
+            helpers: Helpers::new(),
             completions: RefCell::default(),
             shard: RefCell::new(shard),
             stacks: RefCell::default(),
@@ -276,6 +279,10 @@ impl Context {
 
     pub(crate) fn has_chooser(&self) -> bool {
         self.has_chooser
+    }
+
+    pub(crate) fn helpers(&self) -> &Helpers {
+        &self.helpers
     }
 
     pub(crate) fn budget(&self) -> &Cell<u32> {

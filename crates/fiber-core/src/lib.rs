@@ -8,7 +8,8 @@
 //! 3. [`fiber`] and [`park`]: blocking code with a stack of its own, and the one way to block;
 //!    [`big_stack`]: more room for a part of it.
 //! 4. [`operation`]: everything that one can block on, as values.
-//! 5. [`time`], [`timer`], [`timeout`], [`io`]: time and input and output, on top of parking.
+//! 5. [`time`], [`timer`], [`timeout`], [`io`], [`mod@blocking`]: time, input and output, and calls
+//!    that block a thread, on top of parking.
 //! 6. [`context`]: one worker, as its fibers see it and as a scheduler drives it.
 #![no_std]
 
@@ -16,6 +17,7 @@ extern crate alloc;
 
 pub mod before_io;
 pub mod big_stack;
+pub mod blocking;
 pub mod context;
 pub mod env;
 pub mod error;

@@ -30,14 +30,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use self::chooser::SeededChooser;
 use self::{port::ScriptPort, world::World};
 use crate::{
-    env::{Caps, Chooser, Env, EnvError, HostInfo, Instant, Port, PortConfig, Threads, WorkerId},
+    env::{
+        Caps, Chooser, Env, EnvError, HostInfo, Instant, Port, PortConfig, Room, Threads, WorkerId,
+    },
     request::{Outcome, Request, RequestKind},
 };
+
+/// Jobs that the helpers take at once. A worker waits for its job, so it has one at a time.
+const HELPERS_MAX: usize = 64;
 
 /// The scripted host.
 #[derive(Debug)]
 pub struct ScriptEnv {
     stage: Arc<Stage>,
+    room: Room,
 }
 
 /// What the host shares with its ports: they may outlive the call that opened them.
@@ -78,7 +84,10 @@ impl ScriptEnv {
     pub fn with(script: Script) -> Arc<Self> {
         let world = Mutex::new(World::new(!script.caps.closed_world));
         let stage = Arc::new(Stage { script, world });
-        let env = Arc::new(Self { stage });
+        let env = Arc::new(Self {
+            stage,
+            room: Room::new(HELPERS_MAX),
+        });
         env.hooks().install();
         env
     }

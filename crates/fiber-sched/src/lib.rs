@@ -40,6 +40,7 @@ pub use crate::{
 };
 pub use fiber_core::{
     big_stack::on_big_stack,
+    blocking::{HelpersBusy, blocking, try_blocking},
     env::WorkerId,
     fiber::{ExitReason, Fiber, JoinHandle, PanicPayload, Priority},
     park::{

@@ -4,6 +4,8 @@ use std::{env, ffi::OsStr};
 
 use fiber_core::env::EnvError;
 
+use crate::offload::Limits;
+
 /// The environment variable that chooses the driver when the program does not.
 pub const IO_VARIABLE: &str = "HOST_LINUX_IO";
 
@@ -61,6 +63,7 @@ pub struct Config {
     pub(crate) stacks_max: usize,
     pub(crate) guard_pages: usize,
     pub(crate) guards: Guards,
+    pub(crate) helpers: Limits,
 }
 
 /// How stacks are guarded.
@@ -82,6 +85,7 @@ impl Default for Config {
             stacks_max: usize::MAX,
             guard_pages: 1,
             guards: Guards::Auto,
+            helpers: Limits::default(),
         }
     }
 }
@@ -142,6 +146,30 @@ impl Config {
             guards: Guards::Split { stacks_max },
             ..self
         }
+    }
+
+    /// How many helper threads run blocking calls at once; 64 by default. They are started when
+    /// they are needed, and end when they were idle for a minute.
+    ///
+    /// # Panics
+    /// When it is 0.
+    #[must_use]
+    pub fn helpers_max(mut self, threads: usize) -> Self {
+        assert!(threads > 0, "somebody has to run blocking calls");
+        self.helpers.threads = threads;
+        self
+    }
+
+    /// How many blocking calls the helpers have taken at once, those that run included; 1024 by
+    /// default. Fibers whose calls are above that wait in order.
+    ///
+    /// # Panics
+    /// When it is 0.
+    #[must_use]
+    pub fn helper_jobs_max(mut self, jobs: usize) -> Self {
+        assert!(jobs > 0, "helpers that take no call are of no use");
+        self.helpers.queue = jobs;
+        self
     }
 
     /// The driver that was asked for.

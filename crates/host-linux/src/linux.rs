@@ -9,7 +9,7 @@ use fiber_core::env::{Caps, Env, EnvError, HostInfo, Port, PortConfig, WorkerId}
 use crate::{
     config::{Affinity, Config},
     driver::Driver,
-    offload::{Limits, Pool},
+    offload::Pool,
     overflow,
     stacks::StackPool,
     threads,
@@ -52,7 +52,7 @@ impl Linux {
         overflow::install();
         Ok(Arc::new(Self {
             stacks: StackPool::new(config.stacks_max, config.guard_pages, config.guards),
-            pool: Pool::new(Limits::default()),
+            pool: Pool::new(config.helpers),
             affinity: config.affinity,
             caps: driver.caps(),
             driver,

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use fiber_core::env::{Job, Offload, OffloadFull};
+use fiber_core::env::{Job, Offload, OffloadFull, Room};
 
 use crate::linux::Linux;
 
@@ -36,11 +36,17 @@ impl Offload for Linux {
     fn offload(&self, job: Job) -> Result<(), OffloadFull> {
         self.pool.offload(job)
     }
+
+    /// As many as the queue holds: one that is in a thread's hands has left the queue.
+    fn room(&self) -> &Room {
+        &self.pool.room
+    }
 }
 
 /// The pool. Its threads go when it is dropped, each after the job in hand.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
+    room: Room,
 }
 
 struct Shared {
@@ -60,6 +66,7 @@ struct State {
 impl Pool {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
+            room: Room::new(limits.queue),
             shared: Arc::new(Shared {
                 limits,
                 state: Mutex::default(),

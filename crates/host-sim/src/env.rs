@@ -7,8 +7,8 @@ use std::{panic, thread};
 use fiber_core::{
     env::{
         Caps, Chooser, Clock, Entropy, Env, EnvError, HostInfo, Instant, Job, Offload, OffloadFull,
-        Payload, Port, PortConfig, Site, StackClass, StackError, StackMemory, StackStats, Stacks,
-        ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
+        Payload, Port, PortConfig, Room, Site, StackClass, StackError, StackMemory, StackStats,
+        Stacks, ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
     },
     registry::IdSpace,
     request::RequestKind,
@@ -62,6 +62,7 @@ pub(crate) struct NodeEnv {
     node: u16,
     incarnation: u32,
     caps: Caps,
+    room: Room,
 }
 
 impl NodeEnv {
@@ -71,7 +72,9 @@ impl NodeEnv {
         caps.closed_world = true;
         caps.unwind = cfg!(panic = "unwind");
         caps.parallel = true;
+        let helpers = shared.world.with(|world| world.config.offload_max);
         Self {
+            room: Room::new(helpers),
             shared,
             node,
             incarnation,
@@ -249,6 +252,10 @@ impl Offload for NodeEnv {
             None
         });
         refused.map_or(Ok(()), |job| Err(OffloadFull::new(job)))
+    }
+
+    fn room(&self) -> &Room {
+        &self.room
     }
 }
 

@@ -125,6 +125,17 @@ impl Sim {
         self
     }
 
+    /// Sets how many blocking calls the helpers of a node run at once; 512 unless set.
+    ///
+    /// # Panics
+    /// When it is 0.
+    #[must_use]
+    pub const fn helpers_max(mut self, helpers: usize) -> Self {
+        assert!(helpers > 0, "somebody has to run blocking calls");
+        self.config.offload_max = helpers;
+        self
+    }
+
     /// Sets whether lent receive buffers are overwritten before anything is received.
     #[must_use]
     pub const fn poison(mut self, poison: Poison) -> Self {

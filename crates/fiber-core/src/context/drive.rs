@@ -57,9 +57,10 @@ impl Context {
         self.staged.borrow().len()
     }
 
-    /// How many requests the host has not answered.
+    /// How many requests the host has not answered, and how many blocking calls of fibers here its
+    /// helpers have not ended.
     pub fn inflight(&self) -> usize {
-        self.inflight.borrow().len()
+        self.inflight.borrow().len() + self.helpers().waiting()
     }
 
     /// How many ids are live here, those of fibers included.
@@ -119,6 +120,10 @@ impl Context {
         this.port.borrow_mut().drain(grace, &mut Vec::new())?;
         // Those that are free are no part of what is abandoned.
         this.give_stacks_back();
+        match this.helpers().drain(grace) {
+            0 => {}
+            calls => return Err(Undrained::new(calls)),
+        }
         // SAFETY: dropped once, here, as `this` is never touched again (I-3).
         unsafe { ptr::drop_in_place(this.port.as_ptr()) };
         Ok(())

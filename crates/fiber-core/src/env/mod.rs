@@ -21,6 +21,7 @@ mod clock;
 mod entropy;
 mod offload;
 mod port;
+mod room;
 mod stacks;
 mod threads;
 mod unwind;
@@ -38,6 +39,7 @@ pub use self::{
         HostFault, Port, PortConfig, Staged, StagedRequest, TryNow, TurnInfo, Undrained, Unpark,
         Wait,
     },
+    room::{Place, PlaceOperation, Room},
     stacks::{ClassStats, StackClass, StackError, StackMemory, StackStats, Stacks},
     threads::{ThreadHooks, Threads},
     unwind::{Payload, Unwind},

@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 
+use super::Room;
+
 /// A piece of work for a helper thread.
 pub type Job = Box<dyn FnOnce() + Send>;
 
@@ -15,6 +17,11 @@ pub trait Offload {
     /// # Errors
     /// Gives the job back when the queue is at its bound; the caller waits or reports (I-10).
     fn offload(&self, job: Job) -> Result<(), OffloadFull>;
+
+    /// Room for as many jobs as the pool takes. Whoever has a place hands in one job at a time, and
+    /// gives the place back once it has ended; [`Offload::offload`] refuses nobody who has one
+    /// unless the system has no thread left. The same one on every call.
+    fn room(&self) -> &Room;
 }
 
 /// The helper pool's queue is at its bound; here is the job back.

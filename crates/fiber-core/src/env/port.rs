@@ -200,7 +200,7 @@ impl HostFault {
     }
 }
 
-/// Requests that the host did not give back in time.
+/// Requests, or jobs of its helpers, that the host did not give back in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Undrained {

@@ -27,7 +27,7 @@ use std::{
 use super::{ScriptEnv, chooser::mix};
 use crate::{
     env::{
-        Clock, Entropy, EnvError, Instant, Job, Offload, OffloadFull, Payload, StackClass,
+        Clock, Entropy, EnvError, Instant, Job, Offload, OffloadFull, Payload, Room, StackClass,
         StackError, StackMemory, StackStats, Stacks, ThreadHooks, Threads, Unpark, Unwind,
         WallTime, WorkerId, Workers,
     },
@@ -115,6 +115,10 @@ impl Offload for ScriptEnv {
             scope.spawn(job);
         });
         Ok(())
+    }
+
+    fn room(&self) -> &Room {
+        &self.room
     }
 }
 

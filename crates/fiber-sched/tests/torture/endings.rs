@@ -1,13 +1,16 @@
 //! Ends of runs, with several workers, outsiders and broken hosts.
 
 use alloc::sync::Arc;
-use core::{sync::atomic::Ordering, time::Duration};
+use core::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use std::{sync::Mutex, thread};
 
 use fiber_core::script::{Script, ScriptEnv, SeededChooser};
 use fiber_sched::{
-    Drain, Fiber, JoinHandle, RunError, Runtime, checkpoint, current, mask, park, park_timeout,
-    sleep, spawn, spawn_local, timeout, yield_now,
+    Drain, Fiber, JoinHandle, RunError, Runtime, blocking, checkpoint, current, mask, park,
+    park_timeout, sleep, spawn, spawn_local, timeout, yield_now,
 };
 
 use crate::{
@@ -206,6 +209,28 @@ fn a_broken_port_ends_the_run_with_its_error_and_drops_what_has_not_started() {
             });
         assert!(matches!(result, Err(RunError::Host(_))), "{result:?}");
         ledger.assert_balanced(400);
+    }
+}
+
+#[test]
+fn a_run_that_breaks_waits_for_the_helpers_that_borrow_from_its_caller() {
+    for _ in 0..20 {
+        let mut env = Faulty::new();
+        env.free_helpers = true;
+        let (broken, failed) = (Arc::clone(&env.broken), Arc::clone(&env.failed));
+        let ended = AtomicBool::new(false);
+        let result = Runtime::builder(Arc::new(env)).workers(1).run(|| {
+            broken.store(true, Ordering::SeqCst);
+            blocking(|| {
+                while !failed.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                (0..1000).for_each(|_| thread::yield_now());
+                ended.store(true, Ordering::SeqCst);
+            });
+        });
+        assert!(matches!(result, Err(RunError::Host(_))), "{result:?}");
+        assert!(ended.into_inner(), "it borrows, and the borrow is over");
     }
 }
 

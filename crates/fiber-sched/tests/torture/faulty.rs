@@ -10,7 +10,7 @@ use core::{
 use fiber_core::{
     env::{
         Caps, Chooser, Clock, Entropy, Env, EnvError, HostFault, HostInfo, Instant, Job, Offload,
-        OffloadFull, Payload, Port, PortConfig, StackClass, StackError, StackMemory, Stacks,
+        OffloadFull, Payload, Port, PortConfig, Room, StackClass, StackError, StackMemory, Stacks,
         Staged, ThreadHooks, Threads, TryNow, TurnInfo, Undrained, Unpark, Unwind, Wait, WallTime,
         WorkerId, Workers,
     },
@@ -29,6 +29,10 @@ pub(crate) struct Faulty {
     pub(crate) no_port: Option<u16>,
     /// Turns fail from now on.
     pub(crate) broken: Arc<AtomicBool>,
+    /// A turn has failed.
+    pub(crate) failed: Arc<AtomicBool>,
+    /// Helpers run beside the workers, which do not wait for them.
+    pub(crate) free_helpers: bool,
 }
 
 impl Faulty {
@@ -39,6 +43,8 @@ impl Faulty {
             no_threads: false,
             no_port: None,
             broken: Arc::new(AtomicBool::new(false)),
+            failed: Arc::new(AtomicBool::new(false)),
+            free_helpers: false,
         }
     }
 }
@@ -46,6 +52,7 @@ impl Faulty {
 struct FaultyPort {
     inner: Box<dyn Port>,
     broken: Arc<AtomicBool>,
+    failed: Arc<AtomicBool>,
 }
 
 // SAFETY: everything goes to a port that keeps the promises, or fails before it gets there (I-3).
@@ -57,6 +64,7 @@ unsafe impl Port for FaultyPort {
         out: &mut Vec<Completion>,
     ) -> Result<TurnInfo, HostFault> {
         if self.broken.load(Ordering::SeqCst) {
+            self.failed.store(true, Ordering::SeqCst);
             return Err(HostFault::new("a test", 1));
         }
         self.inner.turn(staged, wait, out)
@@ -82,8 +90,11 @@ impl Env for Faulty {
             return Err(EnvError::new("a test", 1, "nothing"));
         }
         let inner = self.inner.open_port(worker, config)?;
-        let broken = Arc::clone(&self.broken);
-        Ok(Box::new(FaultyPort { inner, broken }))
+        Ok(Box::new(FaultyPort {
+            inner,
+            broken: Arc::clone(&self.broken),
+            failed: Arc::clone(&self.failed),
+        }))
     }
 
     fn caps(&self) -> &Caps {
@@ -134,7 +145,15 @@ impl Workers for Faulty {
 
 impl Offload for Faulty {
     fn offload(&self, job: Job) -> Result<(), OffloadFull> {
+        if self.free_helpers {
+            drop(std::thread::spawn(job));
+            return Ok(());
+        }
         self.inner.offload(job)
+    }
+
+    fn room(&self) -> &Room {
+        self.inner.room()
     }
 }
 

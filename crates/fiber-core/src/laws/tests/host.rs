@@ -20,8 +20,8 @@ use super::{
 use crate::{
     env::{
         Caps, Chooser, Clock, Entropy, Env, EnvError, HostInfo, Instant, Job, Offload, OffloadFull,
-        Payload, Port, PortConfig, Site, StackClass, StackError, StackMemory, StackStats, Stacks,
-        ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
+        Payload, Port, PortConfig, Room, Site, StackClass, StackError, StackMemory, StackStats,
+        Stacks, ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
     },
     request::RequestKind,
     script::{Script, ScriptEnv, SeededChooser},
@@ -198,6 +198,10 @@ impl Offload for MemoryEnv {
             Fault::OffloadForgets => Ok(()),
             _ => self.inner.offload(job),
         }
+    }
+
+    fn room(&self) -> &Room {
+        self.inner.room()
     }
 }
 

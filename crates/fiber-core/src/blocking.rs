@@ -1,0 +1,265 @@
+//! Calls that would block the worker's thread, on a helper thread of the host's.
+//!
+//! The fiber parks, masked, in the frame that the call borrows from, until the helper has ended the
+//! call: so the call may borrow the caller's locals, and nothing is lost to a cancel.
+//!
+//! ```text
+//! fiber    a place in the pool ─▶ hand the job in ─▶ park … ─────────────▶ value, or its panic
+//! helper                            └─▶ run the call ─▶ store ─▶ open the latch ┘
+//! ```
+
+use alloc::{boxed::Box, sync::Arc};
+use core::{
+    cell::{Cell, UnsafeCell},
+    mem,
+    time::Duration,
+};
+
+use crate::{
+    context::Context,
+    env::{Env, Job, OffloadFull, Payload, hooks},
+    operation::{Latch, perform, try_perform},
+    park::{mask, sleep},
+    primitive::{AtomicUsize, Ordering},
+};
+
+/// How long one waits before one asks again for a thread that the system would not give.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// Runs `call` on a helper thread of the host's while the calling fiber is parked and others run.
+/// For calls that block the thread that they are made on: the file system, a C library, a long
+/// computation. What `call` borrows stays borrowed until it has ended.
+///
+/// On a plain thread, and on a worker outside of its fibers, it just runs `call`.
+///
+/// # Suspends
+/// Until `call` has ended. The host's pool has room for so many jobs, [`Room`](crate::env::Room)
+/// says how many; those above wait for a place in the order in which they came. When the system
+/// refuses the pool its first thread, one who has a place asks again every millisecond.
+///
+/// # Cancellation
+/// A cancelled fiber unwinds while it waits for a place. Once `call` is with a helper it is run to
+/// its end, and a cancel waits for the next suspension point.
+///
+/// # Panics
+/// When `call` panics, with its payload; and inside of `no_suspend`.
+pub fn blocking<F, T>(call: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    let Some(env) = env_of_fiber("blocking") else {
+        return call();
+    };
+    let _place = perform(env.room().place_operation());
+    let mut call = call;
+    loop {
+        match lend(&*env, call) {
+            Ok(value) => return value,
+            Err(refused) => call = refused,
+        }
+        tracing::debug!(target: "fiber::core", "the host has no helper thread; asking again");
+        sleep(RETRY);
+    }
+}
+
+/// [`blocking`] that does not wait for room in the host's pool.
+///
+/// # Suspends
+/// Until `call` has ended, if there is room.
+///
+/// # Errors
+/// When the pool is full or has no thread; gives `call` back, which was not run.
+///
+/// # Panics
+/// As [`blocking`].
+pub fn try_blocking<F, T>(call: F) -> Result<T, HelpersBusy<F>>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    let Some(env) = env_of_fiber("blocking") else {
+        return Ok(call());
+    };
+    let Ok(_place) = try_perform(env.room().place_operation()) else {
+        return Err(HelpersBusy { call });
+    };
+    lend(&*env, call).map_err(|call| HelpersBusy { call })
+}
+
+/// The host's helper threads have no room for another call.
+#[derive(thiserror::Error)]
+#[error("the host's helper pool is full: raise its limit, or use `blocking`, which waits for room")]
+#[non_exhaustive]
+pub struct HelpersBusy<F> {
+    /// The call, which was not run.
+    pub call: F,
+}
+
+impl<F> core::fmt::Debug for HelpersBusy<F> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("HelpersBusy").finish_non_exhaustive()
+    }
+}
+
+/// The world of the calling fiber; `None` where there is none to park.
+fn env_of_fiber(what: &str) -> Option<crate::env::SharedEnv> {
+    Context::with_current(|context, _| {
+        context.assert_may_suspend(what);
+        context.shared_env()
+    })
+}
+
+/// What caller and helper share, in the caller's frame. Until the latch is open the helper alone
+/// touches the cells, then the caller alone.
+struct Work<F, T> {
+    done: Latch,
+    call: UnsafeCell<Option<F>>,
+    outcome: UnsafeCell<Option<Result<T, Payload>>>,
+}
+
+/// A helper's way to the work. When it goes, the work has ended: run, or dropped by the host.
+struct Ticket<'work, F, T> {
+    work: &'work Work<F, T>,
+    env: &'work dyn Env,
+    helped: Arc<AtomicUsize>,
+}
+
+// SAFETY: it lets another thread run the call and store its value, both of which may be sent, while
+// the caller waits (I-3).
+unsafe impl<F: Send, T: Send> Send for Ticket<'_, F, T> {}
+
+impl<F: FnOnce() -> T, T> Ticket<'_, F, T> {
+    fn run(self) {
+        // SAFETY: the latch is shut, so the helper alone touches the cell (I-3).
+        let call = unsafe { &mut *self.work.call.get() }.take();
+        let (mut call, mut value) = (call, None);
+        let caught = self.env.catch(&mut || {
+            let call = call.take().expect("a job is run once");
+            value = Some(call());
+        });
+        let outcome = caught.map(|()| value.expect("the call has returned"));
+        // SAFETY: as above (I-3).
+        unsafe { *self.work.outcome.get() = Some(outcome) };
+    }
+}
+
+impl<F, T> Drop for Ticket<'_, F, T> {
+    fn drop(&mut self) {
+        self.work.done.open();
+        // The frame may be gone; the counter is our own. It says that nothing of it is touched.
+        self.helped.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// The caller's frame is with a helper: to unwind out of it would take it away under the helper's
+/// hands, so the program ends instead (I-3). Only a bug of ours, or of a host, gets here.
+struct LentOut;
+
+impl Drop for LentOut {
+    fn drop(&mut self) {
+        // Dropped by unwinding only, where a second panic aborts.
+        panic!("a fiber unwound out of a blocking call that a helper had not ended");
+    }
+}
+
+/// Has a helper run `call` and waits for it; gives `call` back if the host did not run it.
+fn lend<F, T>(env: &dyn Env, call: F) -> Result<T, F>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    let work = Work {
+        done: Latch::new(),
+        call: UnsafeCell::new(Some(call)),
+        outcome: UnsafeCell::new(None),
+    };
+    let counted = Context::with_fiber("blocking", |context, _| context.helpers().count());
+    let ticket = Ticket {
+        work: &work,
+        env,
+        helped: counted.with_helpers(),
+    };
+    let lent = LentOut;
+    let job: Box<dyn FnOnce() + Send + '_> = Box::new(move || ticket.run());
+    // SAFETY: only the lifetime changes; this frame is left only after the ticket is gone, which
+    // opens the latch last, and to unwind it ends the program (I-3).
+    let job = unsafe { mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
+    match env.offload(job) {
+        Ok(()) => mask(|| perform(work.done.wait_operation("a blocking call"))),
+        Err(OffloadFull { job }) => drop(job),
+    }
+    mem::forget(lent);
+    drop(counted);
+    match work.outcome.into_inner() {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(payload)) => env.throw(payload),
+        None => Err(work.call.into_inner().expect("it was not run")),
+    }
+}
+
+/// The blocking calls of one worker's fibers.
+#[derive(Debug)]
+pub(crate) struct Helpers {
+    /// Fibers here that wait for a helper; seen by their worker, which is not quiet meanwhile.
+    waiting: Cell<usize>,
+    /// Jobs that may still touch a frame of theirs.
+    with_helpers: Arc<AtomicUsize>,
+}
+
+impl Helpers {
+    pub(crate) fn new() -> Self {
+        Self {
+            waiting: Cell::new(0),
+            with_helpers: Arc::new(AtomicUsize::new(0)),
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+
+    fn count(&self) -> Counted {
+        self.waiting.set(self.waiting.get() + 1);
+        Counted {
+            with_helpers: Arc::clone(&self.with_helpers),
+        }
+    }
+
+    /// Waits until no helper touches a frame of this worker's fibers any more; how many still do
+    /// after `grace`.
+    pub(crate) fn drain(&self, grace: Duration) -> usize {
+        let mut left = grace;
+        loop {
+            let with_helpers = self.with_helpers.load(Ordering::Acquire);
+            if with_helpers == 0 || left.is_zero() {
+                return with_helpers;
+            }
+            if let Some(hooks) = hooks() {
+                (hooks.park)(Some(RETRY));
+            }
+            left = left.saturating_sub(RETRY);
+        }
+    }
+}
+
+/// One fiber that waits for a helper.
+struct Counted {
+    with_helpers: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    fn with_helpers(&self) -> Arc<AtomicUsize> {
+        self.with_helpers.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(&self.with_helpers)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        Context::with_fiber("blocking", |context, _| {
+            let waiting = &context.helpers().waiting;
+            waiting.set(waiting.get() - 1);
+        });
+    }
+}
