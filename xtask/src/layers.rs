@@ -53,6 +53,7 @@ const TABLE: [Allowed; 8] = [
         package: "host-linux",
         normal: &[
             "fiber-core",
+            "backtrace",
             "crossbeam-utils",
             "io-uring",
             "libc",

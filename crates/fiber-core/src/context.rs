@@ -16,6 +16,7 @@ use core::{
     cell::{Cell, RefCell},
     fmt, mem,
     ptr::{self, NonNull},
+    sync::atomic::{Ordering, compiler_fence},
 };
 
 use crate::{
@@ -24,19 +25,21 @@ use crate::{
     fiber::{Bands, Fiber, FiberQueue, Header, Inbox, Priority, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
-    park::BUDGET,
+    park::Budget,
     registry::Shard,
     request::{Completion, RawDescriptor},
     timer::TimerNode,
 };
 
 mod drive;
+mod glance;
 mod life;
 mod stacks;
 
 use self::stacks::StackCache;
 pub use self::{
     drive::Turned,
+    glance::{Glance, NEIGHBOURS_MAX, Neighbour},
     life::{FiberReport, Resumed},
     stacks::StackUse,
 };
@@ -117,7 +120,7 @@ pub struct Context {
     process: Option<Id>,
     stack: StackClass,
     current: Cell<*const Header>,
-    budget: Cell<u32>,
+    budget: Arc<Budget>,
     /// A fiber has used its budget up: the host is to get its turn.
     overdue: Cell<bool>,
     yields: Cell<u64>,
@@ -154,7 +157,7 @@ impl Context {
             process: parts.process,
             stack: parts.stack,
             current: Cell::new(ptr::null()),
-            budget: Cell::new(BUDGET),
+            budget: Arc::new(Budget::new()),
             overdue: Cell::new(false),
             yields: Cell::new(0),
             no_suspend: Cell::new(0),
@@ -285,8 +288,26 @@ impl Context {
         &self.helpers
     }
 
-    pub(crate) fn budget(&self) -> &Cell<u32> {
+    pub(crate) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// The budget of whichever fiber runs here, for others to end it.
+    pub fn shared_budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.budget)
+    }
+
+    /// The running fiber's block, or null: read as a signal handler has to.
+    fn running(&self) -> *const Header {
+        // SAFETY: a cell of this live context, on its own thread (I-11).
+        unsafe { self.current.as_ptr().read_volatile() }
+    }
+
+    /// Says which fiber runs, so that a signal handler sees it before anything else happens.
+    pub(crate) fn set_running(&self, fiber: *const Header) {
+        compiler_fence(Ordering::SeqCst);
+        self.current.set(fiber);
+        compiler_fence(Ordering::SeqCst);
     }
 
     pub(crate) fn set_overdue(&self) {

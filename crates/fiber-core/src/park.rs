@@ -12,6 +12,7 @@ use crate::{
     context::Context,
     env::{Instant, Site, hooks},
     fiber::{Fiber, Header, Interrupt},
+    primitive::{AtomicU32, Ordering},
     timer::{Armed, TimerNode},
 };
 
@@ -19,6 +20,35 @@ const PREEMPT: Site = Site::new("sched.preempt");
 
 /// How many charged calls a fiber makes from one resume on before it lets others run.
 pub(crate) const BUDGET: u32 = 128;
+
+/// What is left of the running fiber's budget.
+///
+/// Its worker counts it down, with loads and stores; another thread may end it. A count that crosses
+/// the end loses it, which only one that charges all the time is likely to do: its own count ends
+/// soon. Who charges rarely is the one that is meant, and hardly ever between the two.
+#[derive(Debug)]
+pub struct Budget(AtomicU32);
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(BUDGET))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, left: u32) {
+        self.0.store(left, Ordering::Relaxed);
+    }
+
+    /// Has the fiber that runs let others run at its next charged call. *Thread*: any.
+    pub fn end(&self) {
+        self.set(0);
+    }
+}
 
 impl Context {
     /// Why `fiber` must unwind here and now, if it must.

@@ -118,6 +118,23 @@ pub struct Owner {
 }
 
 impl Owner {
+    pub(crate) fn new(
+        fiber: Option<Id>,
+        name: Option<&str>,
+        spawned_at: &'static Location<'static>,
+    ) -> Self {
+        let text = name.unwrap_or_default().as_bytes();
+        let name_bytes = text.len().min(NAME_BYTES);
+        let mut name = [0; NAME_BYTES];
+        name[..name_bytes].copy_from_slice(&text[..name_bytes]);
+        Self {
+            fiber,
+            spawned_at,
+            name,
+            name_bytes,
+        }
+    }
+
     /// The fiber's name, cut to 48 bytes; empty if it has none.
     pub fn name(&self) -> &str {
         let bytes = &self.name[..self.name_bytes];
@@ -143,15 +160,7 @@ pub unsafe fn owner_of(base: NonNull<u8>) -> Option<Owner> {
     }
     // SAFETY: while the magic word stands the fiber's block is alive: it outlives its stack (I-3).
     let header = unsafe { top.fiber.as_ref() }?;
-    let name = header.name().unwrap_or_default().as_bytes();
-    let mut owner = Owner {
-        fiber: header.id(),
-        spawned_at: header.spawned_at(),
-        name: [0; NAME_BYTES],
-        name_bytes: name.len().min(NAME_BYTES),
-    };
-    owner.name[..owner.name_bytes].copy_from_slice(&name[..owner.name_bytes]);
-    Some(owner)
+    Some(header.owner())
 }
 
 /// The lowest word of `bytes` bytes from `start` on that is not zero: how hosts find out how deep a

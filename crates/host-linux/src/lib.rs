@@ -12,7 +12,9 @@
 //!    happens when one runs over.
 //! 6. One small file for each other slot of [`Env`](fiber_core::env::Env): `clock`, `entropy`,
 //!    `workers`, `threads`, `offload`, `unwind`.
-//! 7. `sys`: every raw call; `errno`, `address`: the kernel's numbers and layouts.
+//! 7. `watch`: the thread that looks at workers from outside; `sample`: how it interrupts one;
+//!    `trace`: backtraces.
+//! 8. `sys`: every raw call; `errno`, `address`: the kernel's numbers and layouts.
 
 #![cfg(target_os = "linux")]
 
@@ -28,13 +30,16 @@ mod offload;
 mod overflow;
 mod poll;
 mod ring;
+mod sample;
 mod signals;
 mod slabs;
 mod stacks;
 mod sys;
 mod threads;
+mod trace;
 mod unwind;
 mod wake;
+mod watch;
 mod workers;
 
 pub use self::{

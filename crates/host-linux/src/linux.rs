@@ -4,7 +4,7 @@ extern crate alloc;
 
 use alloc::{boxed::Box, sync::Arc};
 
-use fiber_core::env::{Caps, Env, EnvError, HostInfo, Port, PortConfig, WorkerId};
+use fiber_core::env::{Caps, Env, EnvError, HostInfo, Port, PortConfig, Trace, Watch, WorkerId};
 
 use crate::{
     config::{Affinity, Config},
@@ -71,6 +71,14 @@ impl Env for Linux {
 
     fn caps(&self) -> &Caps {
         &self.caps
+    }
+
+    fn watch(&self) -> Option<&dyn Watch> {
+        Some(self)
+    }
+
+    fn trace(&self) -> Option<&dyn Trace> {
+        Some(self)
     }
 
     fn describe(&self) -> HostInfo {

@@ -106,7 +106,7 @@ impl Context {
             self.fail(fiber.into_fiber(), error);
             return Resumed::Finished;
         }
-        self.current.set(header);
+        self.set_running(header);
         self.budget().set(BUDGET);
         // SAFETY: on the home worker, outside of the fiber, and nothing else reaches the place
         // while it runs (I-11).
@@ -115,7 +115,7 @@ impl Context {
             .as_mut()
             .expect("a started fiber has its stack")
             .resume(());
-        self.current.set(ptr::null());
+        self.set_running(ptr::null());
         let resumed = match result {
             CoroutineResult::Yield(()) => {
                 // The right to run it stays with the parked fiber, or is in a queue by now.
@@ -275,7 +275,7 @@ impl Context {
         });
     }
 
-    fn each_started(&self, mut visit: impl FnMut(&Header)) {
+    pub(super) fn each_started(&self, mut visit: impl FnMut(&Header)) {
         let mut at = self.started.get();
         while let Some(header) = reach(at) {
             at = header.all_next.get();

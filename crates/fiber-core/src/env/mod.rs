@@ -10,6 +10,7 @@
 //!               ▼                     │
 //!   Env ── open_port ──▶ Port::turn (one call a turn)
 //!    ├ Clock  Entropy  Stacks  Workers  Threads  Offload  Unwind       required slots
+//!    ├ watch  trace                                                    where there are threads
 //!    └ chooser                                                         simulators only
 //! ```
 //!
@@ -25,6 +26,7 @@ mod room;
 mod stacks;
 mod threads;
 mod unwind;
+mod watch;
 mod workers;
 
 use alloc::{boxed::Box, sync::Arc};
@@ -43,6 +45,7 @@ pub use self::{
     stacks::{ClassStats, StackClass, StackError, StackMemory, StackStats, Stacks},
     threads::{ThreadHooks, Threads},
     unwind::{Payload, Unwind},
+    watch::{Frame, Sample, ThreadNumber, Tick, Trace, Watch, Watched, Watching},
     workers::{WorkerId, Workers},
 };
 use crate::{registry::IdSpace, request::RequestKind};
@@ -75,6 +78,17 @@ pub trait Env:
     /// The source of scheduling decisions, in simulators; `None` elsewhere, where the runtime
     /// takes its production order. Constant for the life of the host. *Cost*: a load.
     fn chooser(&self) -> Option<&dyn Chooser> {
+        None
+    }
+
+    /// How workers are watched from outside; `None` where they are not threads. Constant for the
+    /// life of the host.
+    fn watch(&self) -> Option<&dyn Watch> {
+        None
+    }
+
+    /// How backtraces are taken; `None` where they cannot be. Constant for the life of the host.
+    fn trace(&self) -> Option<&dyn Trace> {
         None
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod thread;
 
 use crate::errno::Errno;
 
