@@ -13,8 +13,10 @@ use fiber_core::{
 
 use crate::{
     error::{RunError, RunFault},
+    hog::HogReport,
     report::AllAsleep,
     shared::{Limits, Phase, Shared},
+    watchdog::{self, OnHog, Watchdog},
     worker::work,
 };
 
@@ -46,6 +48,8 @@ pub struct Builder {
     drain: Drain,
     closed_world: bool,
     limits: Limits,
+    watchdog: Option<Watchdog>,
+    on_hog: Option<OnHog>,
 }
 
 impl Builder {
@@ -63,6 +67,8 @@ impl Builder {
             drain: Drain::default(),
             closed_world,
             limits,
+            watchdog: Some(Watchdog::default()),
+            on_hog: None,
         }
     }
 
@@ -133,6 +139,26 @@ impl Builder {
         }
     }
 
+    /// What the watchdog looks for; `None` switches it off, and with it the slices of ten
+    /// milliseconds of those that do not use up their budgets. On by default, with the values of
+    /// [`Watchdog::default`], where workers are threads: simulators have none.
+    pub fn watchdog(self, watchdog: impl Into<Option<Watchdog>>) -> Self {
+        Self {
+            watchdog: watchdog.into(),
+            ..self
+        }
+    }
+
+    /// Calls `on_hog` with each report of the watchdog, beside the line that is logged at `warn`
+    /// (at most one a second). It is called on the watchdog's thread, which looks at nobody
+    /// meanwhile; it must not wait for the runtime to end.
+    pub fn on_hog(self, on_hog: impl Fn(&HogReport) + Send + Sync + 'static) -> Self {
+        Self {
+            on_hog: Some(Arc::new(on_hog)),
+            ..self
+        }
+    }
+
     /// Runs `main` on a fiber, and gives its value once it and all others have ended.
     ///
     /// Blocks the calling thread, which serves as one of the workers.
@@ -164,6 +190,7 @@ impl Builder {
         );
         let (fiber, handle) = main_fiber(&shared, self.drain, main);
         let first = SpinLock::new(Some(fiber));
+        let watched = watchdog::start(&shared, self.watchdog, self.on_hog);
         let all = workers.saturating_add(self.dedicated);
         let started = self.env.run(all, &|id| {
             let first = if id.index() == 0 {
@@ -176,6 +203,7 @@ impl Builder {
         if let Err(error) = started {
             shared.fail(RunFault::Env(error));
         }
+        drop(watched);
         // If no worker has run, the main fiber ends as one that never started, here.
         let unstarted = first.lock().take();
         drop(unstarted);

@@ -4,11 +4,13 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
+use core::mem;
 
 use fiber_core::{
     context::StackUse,
-    env::Unpark,
+    env::{ThreadNumber, Unpark},
     fiber::{Bands, FiberQueue, Inbox, Priority, RemoteQueue, Runnable},
+    park::Budget,
     request::RawDescriptor,
     spin::SpinLock,
 };
@@ -39,7 +41,9 @@ pub(crate) struct Lane {
     has_cancels: AtomicBool,
     /// Whether the worker waits in the host, or is about to look at its queues once more and then
     /// wait. Whoever pushes and does not see it is seen by that look.
-    sleeping: AtomicBool,
+    pub(crate) sleeping: AtomicBool,
+    /// What the watchdog sees of the worker while it runs fibers.
+    seen: SpinLock<Option<Seen>>,
     unparker: SpinLock<Option<Arc<dyn Unpark>>>,
     /// Written by the worker alone.
     pub(crate) counters: Counters,
@@ -47,6 +51,13 @@ pub(crate) struct Lane {
     pub(crate) wakes: Wakes,
     /// How deep stacks were used here; the worker's copy for others.
     pub(crate) stack_use: SpinLock<Vec<StackUse>>,
+}
+
+/// A worker as the watchdog sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) thread: ThreadNumber,
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// How often others had something for the worker.
@@ -70,6 +81,7 @@ impl Lane {
             cancels: SpinLock::new(Vec::new()),
             has_cancels: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
+            seen: SpinLock::new(None),
             unparker: SpinLock::new(None),
             counters: Counters::default(),
             wakes: Wakes::default(),
@@ -105,6 +117,16 @@ impl Lane {
         } else {
             self.wakes.elided.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        self.seen.lock().clone()
+    }
+
+    /// From here on the worker is watched, or not any more.
+    pub(crate) fn set_seen(&self, seen: Option<Seen>) {
+        let before = mem::replace(&mut *self.seen.lock(), seen);
+        drop(before);
     }
 
     pub(crate) fn is_sleeping(&self) -> bool {
@@ -157,7 +179,7 @@ impl Lane {
 
     pub(crate) fn take_unstarted(&self) -> Bands {
         let mut unstarted = self.unstarted.lock();
-        let all = core::mem::take(&mut *unstarted);
+        let all = mem::take(&mut *unstarted);
         self.publish(&unstarted);
         all
     }
@@ -195,7 +217,7 @@ impl Lane {
     pub(crate) fn take_cancels(&self) -> Vec<RawDescriptor> {
         let mut cancels = self.cancels.lock();
         self.has_cancels.store(false, Ordering::SeqCst);
-        core::mem::take(&mut *cancels)
+        mem::take(&mut *cancels)
     }
 
     pub(crate) fn has_cancels(&self) -> bool {

@@ -10,8 +10,10 @@ extern crate alloc;
 
 mod builder;
 mod counters;
+mod episode;
 mod error;
 mod gate;
+mod hog;
 mod idle;
 mod lane;
 mod local;
@@ -19,6 +21,7 @@ mod place;
 mod primitive;
 mod quiet;
 mod report;
+mod rest;
 mod rounds;
 mod runtime;
 mod scope;
@@ -26,17 +29,20 @@ mod shared;
 mod spawn;
 mod stats;
 mod turn;
+mod watchdog;
 mod wheel;
 mod worker;
 
 pub use crate::{
     builder::{Builder, Drain},
     error::RunError,
+    hog::{HogKind, HogReport, WaitingFiber},
     report::{AllAsleep, ParkedFiber},
     runtime::{Runtime, is_running},
     scope::{Scope, ScopedJoinHandle, scope},
     spawn::{Builder as FiberBuilder, SpawnError, spawn, spawn_any, spawn_local, spawn_many},
     stats::{Stats, WorkerStats},
+    watchdog::Watchdog,
 };
 pub use fiber_core::{
     big_stack::on_big_stack,

@@ -5,7 +5,7 @@ use alloc::{sync::Arc, vec::Vec};
 use crossbeam_utils::CachePadded;
 use fiber_core::{
     Context, Id,
-    env::{SharedEnv, WorkerId},
+    env::{SharedEnv, Watching, WorkerId},
     fiber::{Inbox, Runnable},
     request::RawDescriptor,
     spin::SpinLock,
@@ -19,6 +19,7 @@ use crate::{
     primitive::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
     quiet::Quiet,
     report::ParkedFiber,
+    rest::Rest,
 };
 
 const RUNNING: u8 = 0;
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     launched_outside: AtomicU64,
     pub(crate) parked: SpinLock<Vec<ParkedFiber>>,
     fault: SpinLock<Option<RunFault>>,
+    pub(crate) rest: Rest,
+    pub(crate) watching: SpinLock<Option<Arc<dyn Watching>>>,
     asleep_logged: AtomicBool,
     abandoned: AtomicBool,
 }
@@ -98,6 +101,8 @@ impl Shared {
             launched_outside: AtomicU64::new(0),
             parked: SpinLock::new(Vec::new()),
             fault: SpinLock::new(None),
+            rest: Rest::new(),
+            watching: SpinLock::new(None),
             asleep_logged: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
         })

@@ -356,6 +356,7 @@ impl<'worker> Turn<'worker> {
             return;
         }
         lane.set_sleeping(false);
+        self.shared().end_rest();
         if !lane.dedicated {
             self.shared().idle.awake(self.id);
             // It may have been called for what it leaves to others, having something of its own.

@@ -11,6 +11,7 @@ use fiber_core::{
 
 use crate::{
     error::RunFault,
+    lane::Seen,
     local::Local,
     shared::{Phase, Shared},
     turn::Turn,
@@ -102,6 +103,7 @@ impl Worker {
     }
 
     fn run(&self, first: Option<Runnable>) {
+        self.let_watch();
         self.context.enter(|| {
             if let Some(first) = first {
                 // Counted as launched by the worker that it runs on.
@@ -111,6 +113,18 @@ impl Worker {
             turn.work();
             turn.end_unstarted();
         });
+        self.local.lane.set_seen(None);
+    }
+
+    /// Lets the watchdog look at this worker, where there is one.
+    fn let_watch(&self) {
+        if let Some(watch) = self.context.env().watch() {
+            self.local.lane.set_seen(Some(Seen {
+                thread: watch.this_thread(),
+                budget: self.context.shared_budget(),
+            }));
+            self.local.shared.end_rest();
+        }
     }
 
     /// Gives everything back to the host; all fibers have ended, or never will.
