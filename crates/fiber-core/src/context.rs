@@ -34,8 +34,10 @@ use crate::{
 mod drive;
 mod glance;
 mod life;
+mod probe;
 mod stacks;
 
+pub(crate) use self::probe::Probe;
 use self::stacks::StackCache;
 pub use self::{
     drive::Turned,

@@ -23,9 +23,9 @@ pub(crate) const BUDGET: u32 = 128;
 
 /// What is left of the running fiber's budget.
 ///
-/// Its worker counts it down, with loads and stores; another thread may end it. A count that crosses
-/// the end loses it, which only one that charges all the time is likely to do: its own count ends
-/// soon. Who charges rarely is the one that is meant, and hardly ever between the two.
+/// Its worker counts it down, with loads and stores; another thread may end it. A count that
+/// crosses the end loses it, which only one that charges all the time is likely to do: its own
+/// count ends soon. Who charges rarely is the one that is meant, and hardly ever between the two.
 #[derive(Debug)]
 pub struct Budget(AtomicU32);
 

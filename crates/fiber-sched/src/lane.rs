@@ -9,13 +9,14 @@ use core::mem;
 use fiber_core::{
     context::StackUse,
     env::{ThreadNumber, Unpark},
-    fiber::{Bands, FiberQueue, Inbox, Priority, RemoteQueue, Runnable},
+    fiber::{Bands, Fiber, FiberQueue, Inbox, Priority, RemoteQueue, Runnable},
     park::Budget,
     request::RawDescriptor,
     spin::SpinLock,
 };
 
 use crate::{
+    ask::Asks,
     counters::Counters,
     primitive::{AtomicBool, AtomicUsize, Ordering},
 };
@@ -44,6 +45,7 @@ pub(crate) struct Lane {
     pub(crate) sleeping: AtomicBool,
     /// What the watchdog sees of the worker while it runs fibers.
     seen: SpinLock<Option<Seen>>,
+    pub(crate) asks: Asks,
     unparker: SpinLock<Option<Arc<dyn Unpark>>>,
     /// Written by the worker alone.
     pub(crate) counters: Counters,
@@ -82,6 +84,7 @@ impl Lane {
             has_cancels: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             seen: SpinLock::new(None),
+            asks: Asks::new(),
             unparker: SpinLock::new(None),
             counters: Counters::default(),
             wakes: Wakes::default(),
@@ -177,6 +180,19 @@ impl Lane {
         stolen
     }
 
+    /// Handles of fibers that wait to be started here: at most `max`.
+    pub(crate) fn unstarted_fibers(&self, max: usize) -> Vec<Fiber> {
+        // Allocated outside of the lock.
+        let mut fibers = Vec::with_capacity(max.min(self.unstarted_len()));
+        let room = fibers.capacity().min(max);
+        self.unstarted.lock().each(|fiber| {
+            if fibers.len() < room {
+                fibers.push(fiber.clone());
+            }
+        });
+        fibers
+    }
+
     pub(crate) fn take_unstarted(&self) -> Bands {
         let mut unstarted = self.unstarted.lock();
         let all = mem::take(&mut *unstarted);
@@ -226,7 +242,10 @@ impl Lane {
 
     /// Whether nothing waits here that others have put.
     pub(crate) fn is_empty(&self) -> bool {
-        self.inbox.is_empty() && self.unstarted_len() == 0 && !self.has_cancels()
+        self.inbox.is_empty()
+            && self.unstarted_len() == 0
+            && !self.has_cancels()
+            && !self.asks.is_waiting()
     }
 
     /// How many fibers have ended here. Who sees an end sees the launches before it.

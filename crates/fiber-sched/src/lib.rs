@@ -8,8 +8,10 @@
 
 extern crate alloc;
 
+mod ask;
 mod builder;
 mod counters;
+mod dump;
 mod episode;
 mod error;
 mod gate;
@@ -35,6 +37,7 @@ mod worker;
 
 pub use crate::{
     builder::{Builder, Drain},
+    dump::{Dump, DumpOptions, FiberDump, FiberState, WorkerDump, WorkerState},
     error::RunError,
     hog::{HogKind, HogReport, WaitingFiber},
     report::{AllAsleep, ParkedFiber},

@@ -7,7 +7,7 @@
 //!
 //! Whichever of the two stores is first, the other side sees it.
 
-use crate::primitive::{AtomicBool, Ordering};
+use crate::primitive::{AtomicBool, Ordering, fence};
 
 /// Whether the watchdog sleeps, or is about to.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ impl Rest {
     /// The watchdog would rest; true if it may, as `all_asleep` confirms.
     pub(crate) fn enter(&self, all_asleep: impl FnOnce() -> bool) -> bool {
         self.0.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         if all_asleep() {
             return true;
         }
@@ -32,6 +33,7 @@ impl Rest {
     /// The calling worker does not sleep any more; true if it must wake the watchdog.
     #[inline]
     pub(crate) fn ended(&self) -> bool {
+        fence(Ordering::SeqCst);
         self.0.load(Ordering::SeqCst) && self.0.swap(false, Ordering::SeqCst)
     }
 }
@@ -52,8 +54,7 @@ mod models {
                 let shared = Arc::clone(&shared);
                 loom::thread::spawn(move || {
                     let (rest, sleeping) = &*shared;
-                    // An exchange, see `quiet`.
-                    sleeping.swap(false, Ordering::SeqCst);
+                    sleeping.store(false, Ordering::SeqCst);
                     rest.ended()
                 })
             };

@@ -59,6 +59,10 @@ impl Runtime {
         local.is_some_and(|local| Arc::ptr_eq(&local.shared, &self.shared))
     }
 
+    pub(crate) fn shared_arc(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }

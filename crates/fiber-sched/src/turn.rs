@@ -66,6 +66,9 @@ impl<'worker> Turn<'worker> {
     pub(crate) fn work(&mut self) {
         while self.shared().phase() != Phase::Stopped {
             self.heed_phase();
+            if self.local.lane.asks.is_waiting() {
+                self.local.lane.answer(self.context);
+            }
             self.fire_timers();
             self.run_rounds();
             self.shared().stop_if_over();
@@ -263,6 +266,7 @@ impl<'worker> Turn<'worker> {
             || !self.local.lane.inbox.is_empty()
             || self.local.lane.unstarted_len() > 0
             || self.local.lane.has_cancels()
+            || self.local.lane.asks.is_waiting()
             || self.shared().phase() == Phase::Stopped
     }
 

@@ -77,8 +77,8 @@ impl Watchdog {
 /// What is called with each report.
 pub(crate) type OnHog = Arc<dyn Fn(&HogReport) + Send + Sync>;
 
-/// Begins to watch a runtime's workers; it ends when the guard is dropped. Without a watching thread
-/// the runtime goes on, unwatched.
+/// Begins to watch a runtime's workers; it ends when the guard is dropped. Without a watching
+/// thread the runtime goes on, unwatched.
 pub(crate) fn start(
     shared: &Arc<Shared>,
     config: Option<Watchdog>,
@@ -249,7 +249,7 @@ impl Lane {
         self.counters.resumes.get() + self.counters.turns.get()
     }
 
-    fn started_and_live(&self) -> usize {
+    pub(crate) fn started_and_live(&self) -> usize {
         let counters = &self.counters;
         let live = counters.started.get().saturating_sub(self.ended());
         usize::try_from(live).unwrap_or(usize::MAX)

@@ -104,6 +104,7 @@ impl Worker {
 
     fn run(&self, first: Option<Runnable>) {
         self.let_watch();
+        self.local.lane.asks.open();
         self.context.enter(|| {
             if let Some(first) = first {
                 // Counted as launched by the worker that it runs on.
@@ -113,6 +114,7 @@ impl Worker {
             turn.work();
             turn.end_unstarted();
         });
+        self.local.lane.asks.close();
         self.local.lane.set_seen(None);
     }
 

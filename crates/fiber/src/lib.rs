@@ -17,12 +17,13 @@ pub use fiber_core::{
 /// Sockets, and signals of the operating system.
 pub use fiber_io as io;
 pub use fiber_sched::{
-    AllAsleep, Builder, Drain, Elapsed, ExitReason, Fiber, FiberBuilder, HelpersBusy, HogKind,
-    HogReport, JoinHandle, PanicPayload, ParkedFiber, Priority, RunError, Runtime, Scope,
-    ScopedJoinHandle, SpawnError, Stats, WaitingFiber, Watchdog, WorkerId, WorkerStats, blocking,
-    charge, checkpoint, current, is_cancelled, is_running, mask, no_suspend, on_big_stack, park,
-    park_timeout, scope, sleep, sleep_until, spawn, spawn_any, spawn_local, spawn_many, time,
-    timeout, try_blocking, yield_now,
+    AllAsleep, Builder, Drain, Dump, DumpOptions, Elapsed, ExitReason, Fiber, FiberBuilder,
+    FiberDump, FiberState, HelpersBusy, HogKind, HogReport, JoinHandle, PanicPayload, ParkedFiber,
+    Priority, RunError, Runtime, Scope, ScopedJoinHandle, SpawnError, Stats, WaitingFiber,
+    Watchdog, WorkerDump, WorkerId, WorkerState, WorkerStats, blocking, charge, checkpoint,
+    current, is_cancelled, is_running, mask, no_suspend, on_big_stack, park, park_timeout, scope,
+    sleep, sleep_until, spawn, spawn_any, spawn_local, spawn_many, time, timeout, try_blocking,
+    yield_now,
 };
 /// Locks and channels.
 pub use fiber_sync as sync;

@@ -42,8 +42,8 @@ impl Glance {
 
     /// Looks at the calling thread's worker; false if it is none. Async-signal-safe: it reads, and
     /// neither locks nor allocates, and on a thread that is no worker, whose signal stack may be
-    /// small, it needs next to nothing of that. What it sees is whole at every moment of the thread
-    /// at which a signal may come: fibers are linked, unlinked and freed only while none is current.
+    /// small, it needs next to nothing of that. What it sees is whole whenever a signal may come:
+    /// fibers are linked, unlinked and freed only while none is current.
     pub fn look(&mut self) -> bool {
         let slot = hooks().map_or(ptr::null(), |hooks| (hooks.slot)());
         // SAFETY: as in `Context::with`: `enter` keeps it alive until the slot is put back (I-11).

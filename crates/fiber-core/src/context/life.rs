@@ -1,5 +1,6 @@
 //! A fiber's life on its worker: first run, resume, end.
 
+use alloc::vec::Vec;
 use core::{
     panic::Location,
     ptr::{self, NonNull},
@@ -114,7 +115,7 @@ impl Context {
         let result = coroutine
             .as_mut()
             .expect("a started fiber has its stack")
-            .resume(());
+            .resume(None);
         self.set_running(ptr::null());
         let resumed = match result {
             CoroutineResult::Yield(()) => {
@@ -142,10 +143,11 @@ impl Context {
             self.identify(header);
         }
         let (memory, measured) = self.take_first_stack(header.stack_class())?;
+        let limit = memory.limit().addr().get();
         let raw = fiber.as_raw();
         let mut stack = OwnedStack::new(memory, raw);
         stack.set_measured(measured);
-        let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
+        let coroutine = Coroutine::with_stack(stack, move |yielder, _| {
             // SAFETY: the runtime holds a reference until the coroutine has returned (I-3).
             unsafe { raw.as_ref() }.set_yielder(yielder);
             Self::body(raw);
@@ -153,6 +155,7 @@ impl Context {
         // SAFETY: on the home worker, outside of the fiber, which has not run yet (I-11).
         *unsafe { header.coroutine() } = Some(coroutine);
         header.set_home(self.home());
+        header.set_stack_limit(limit);
         self.link(header);
         Ok(())
     }
@@ -265,14 +268,19 @@ impl Context {
         // Another fiber's end would take the list apart under us.
         let _guard = Masked::new(self.no_suspend_depth());
         self.each_started(|header| {
-            tell(FiberReport {
-                id: header.id(),
-                name: header.name(),
-                spawned_at: header.spawned_at(),
-                waiting_for: header.waiting_for().get(),
-                is_parked: header.wake_word().is_parked(),
-            });
+            tell(header.report());
         });
+    }
+
+    /// Handles of fibers that are ready here and have not started: at most `max`.
+    pub fn unstarted(&self, max: usize) -> Vec<Fiber> {
+        let mut unstarted = Vec::new();
+        self.ready.borrow().each(|fiber| {
+            if !fiber.is_started() && unstarted.len() < max {
+                unstarted.push(fiber.clone());
+            }
+        });
+        unstarted
     }
 
     pub(super) fn each_started(&self, mut visit: impl FnMut(&Header)) {
@@ -298,6 +306,18 @@ fn tell(context: &Context, header: &Header, what: &str) {
     });
     if let Err(payload) = told {
         forget_payload(context.env(), payload);
+    }
+}
+
+impl Header {
+    pub(super) fn report(&self) -> FiberReport<'_> {
+        FiberReport {
+            id: self.id(),
+            name: self.name(),
+            spawned_at: self.spawned_at(),
+            waiting_for: self.waiting_for().get(),
+            is_parked: self.wake_word().is_parked(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Queues of fibers by urgency.
 
-use super::{queue::FiberQueue, runnable::Runnable};
+use super::{header::Fiber, queue::FiberQueue, runnable::Runnable};
 
 /// How urgent a fiber is. It says who is resumed first among the fibers of one worker, and who is
 /// started first; it never interrupts a fiber that runs.
@@ -73,6 +73,13 @@ impl Bands {
     pub fn push_all(&mut self, fibers: &mut FiberQueue) {
         while let Some(fiber) = fibers.pop() {
             self.push(fiber);
+        }
+    }
+
+    /// Visits all who wait, the most urgent first.
+    pub fn each(&self, mut visit: impl FnMut(&Fiber)) {
+        for queue in &self.queues {
+            queue.each(&mut visit);
         }
     }
 

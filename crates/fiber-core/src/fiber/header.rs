@@ -19,7 +19,7 @@ use super::{
     wake::{Inbox, WakeWord},
 };
 use crate::{
-    context::Context,
+    context::{Context, Probe},
     env::{StackClass, Unwind},
     id::Id,
     operation::{Latch, LatchOperation},
@@ -28,7 +28,9 @@ use crate::{
     timeout::TimeoutScope,
 };
 
-pub(crate) type FiberCoroutine = Coroutine<(), (), (), OwnedStack>;
+/// What a fiber is resumed with: nothing, and it goes on; or a probe, and it answers that.
+pub(crate) type Resume = Option<NonNull<Probe>>;
+pub(crate) type FiberCoroutine = Coroutine<Resume, (), (), OwnedStack>;
 
 /// What is fixed about a fiber before it starts.
 #[derive(Debug)]
@@ -91,7 +93,8 @@ pub(crate) struct Header {
     scopes: Cell<*const TimeoutScope>,
     /// Whether a cancel or a timeout unwinds it, rather than a panic.
     interrupted: Cell<bool>,
-    yielder: Cell<*const Yielder<(), ()>>,
+    yielder: Cell<*const Yielder<Resume, ()>>,
+    stack_limit: Cell<usize>,
     coroutine: UnsafeCell<Option<FiberCoroutine>>,
     /// Links of the home worker's list of started fibers.
     pub(crate) all_prev: Cell<*const Self>,
@@ -122,6 +125,7 @@ impl Header {
             scopes: Cell::new(ptr::null()),
             interrupted: Cell::new(false),
             yielder: Cell::new(ptr::null()),
+            stack_limit: Cell::new(0),
             coroutine: UnsafeCell::new(None),
             all_prev: Cell::new(ptr::null()),
             all_next: Cell::new(ptr::null()),
@@ -263,8 +267,17 @@ impl Header {
         TimeoutScope::outermost_expired(self.scopes.get()).map(Interrupt::Expired)
     }
 
-    pub(crate) fn set_yielder(&self, yielder: &Yielder<(), ()>) {
+    pub(crate) fn set_yielder(&self, yielder: &Yielder<Resume, ()>) {
         self.yielder.set(yielder);
+    }
+
+    pub(crate) fn set_stack_limit(&self, limit: usize) {
+        self.stack_limit.set(limit);
+    }
+
+    /// The lowest address of its stack.
+    pub(crate) fn stack_limit(&self) -> usize {
+        self.stack_limit.get()
     }
 
     /// Switches back to the worker.
@@ -275,7 +288,10 @@ impl Header {
         // SAFETY: set when the body started, on the stack that the caller runs on, where it lies
         // until the body returns (I-3).
         let yielder = unsafe { &*self.yielder.get() };
-        yielder.suspend(());
+        while let Some(probe) = yielder.suspend(()) {
+            // SAFETY: `Context::probe` has resumed this very fiber with it, and waits (I-3).
+            unsafe { Probe::take(probe) };
+        }
     }
 
     /// The coroutine's place.

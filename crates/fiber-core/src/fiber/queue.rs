@@ -1,11 +1,15 @@
 //! A queue of fibers, linked through their blocks: pushing neither allocates nor fails.
 
 use core::{
-    fmt, mem,
+    fmt,
+    mem::{self, ManuallyDrop},
     ptr::{self, NonNull},
 };
 
-use super::{header::Header, runnable::Runnable};
+use super::{
+    header::{Fiber, Header},
+    runnable::Runnable,
+};
 use crate::primitive::{AtomicPtr, Ordering};
 
 /// A first-in, first-out queue. A fiber is in one queue at the most, as its one [`Runnable`] is.
@@ -80,6 +84,16 @@ impl FiberQueue {
         }
         self.len -= 1;
         Some(Runnable::from_raw(taken))
+    }
+
+    /// Visits all who wait, in order.
+    pub fn each(&self, mut visit: impl FnMut(&Fiber)) {
+        let mut at = self.head;
+        while let Some(header) = NonNull::new(at) {
+            at = next(header);
+            // The queue's reference keeps the block alive during the visit.
+            visit(&ManuallyDrop::new(Fiber::from_raw(header)));
+        }
     }
 
     /// Appends all of `other`, in order.
