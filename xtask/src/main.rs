@@ -8,6 +8,7 @@ extern crate alloc;
 mod clients;
 mod demo;
 mod differential;
+mod gdb;
 mod layers;
 mod progress;
 mod prove;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::runner::Action::{Call, Cargo};
 use crate::runner::{Log, Outcome, Step};
 use crate::workspace::{Workspace, cargo};
-use crate::{clients, differential, layers, prove, purity, tidy};
+use crate::{clients, differential, gdb, layers, prove, purity, tidy};
 
 /// In this order: what is quick to fail comes first.
 #[rustfmt::skip]
@@ -47,6 +47,8 @@ const STEPS: &[Step] = &[
     Step { name: "doc", about: "rustdoc, no warning", action: Cargo(
         &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")]) },
     Step { name: "valgrind", about: "memcheck of a fiber smoke test", action: Call(valgrind) },
+    Step { name: "gdb", about: "the debugger's script lists parked fibers", action: Call(
+        gdb::check) },
     Step { name: "pipelined", about: "1000 connections x 100 requests at once", action: Call(
         clients::pipelined) },
     Step { name: "prove-connections", about: "3000 at once, memory per idle one", action: Call(

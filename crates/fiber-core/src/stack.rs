@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! base        ─▶ ┌────────────────────────┐
-//!                │ header, 64 bytes       │  magic word, pointer to the fiber's block
+//!                │ header, 64 bytes       │  magic word, the fiber's block, its layout
 //! base − 64   ─▶ ├────────────────────────┤  corosensei's frames start here
 //!                │ …                      │
 //! limit       ─▶ └────────────────────────┘
 //! ```
 //!
 //! The header lets a host's fault handler say whose stack overflowed, knowing nothing but the
-//! stack's address.
+//! stack's address, and a debugger (`tools/gdb/fiber.py`) list the fibers.
 
 use core::{
     num::NonZeroUsize,
@@ -20,7 +20,11 @@ use core::{
 use corosensei::stack::valgrind::ValgrindStackRegistration;
 
 pub use self::report::OverflowReport;
-use crate::{env::StackMemory, fiber::Header, id::Id};
+use crate::{
+    env::StackMemory,
+    fiber::{Header, Layout},
+    id::Id,
+};
 
 mod report;
 
@@ -28,11 +32,15 @@ pub(crate) const HEADER_BYTES: usize = 64;
 const MAGIC: u64 = 0x6669_6265_7221_0a0d;
 const NAME_BYTES: usize = 48;
 
-/// The two words at the top of a stack.
+static LAYOUT: Layout = Layout::THIS;
+
+/// The three words at the top of a stack.
 #[repr(C)]
 struct Top {
     magic: u64,
     fiber: *const Header,
+    /// For debuggers.
+    layout: *const Layout,
 }
 
 const _: () = assert!(
@@ -54,6 +62,7 @@ impl OwnedStack {
         let top = Top {
             magic: MAGIC,
             fiber: fiber.as_ptr(),
+            layout: &raw const LAYOUT,
         };
         // SAFETY: the memory is ours and 64-byte aligned (contract of `StackMemory::new`), and no
         // frame is live on it yet (I-3).
@@ -81,6 +90,7 @@ impl OwnedStack {
         let top = Top {
             magic: 0,
             fiber: ptr::null(),
+            layout: &raw const LAYOUT,
         };
         // SAFETY: as in `new`: ours, aligned, and the last frame on it has returned (I-3).
         unsafe { top_of(self.memory.base()).write(top) };

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::{
     cell::{Cell, UnsafeCell},
     fmt,
-    mem::ManuallyDrop,
+    mem::{self, ManuallyDrop},
     panic::Location,
     ptr::{self, NonNull},
 };
@@ -15,6 +15,7 @@ use super::{
     bands::Priority,
     block::VTable,
     exit::{ExitReason, Interrupt},
+    layout::Layout,
     runnable::Runnable,
     wake::{Inbox, WakeWord},
 };
@@ -319,6 +320,19 @@ impl Header {
         self.finished.store(true, Ordering::Release);
         self.exit.open();
     }
+}
+
+impl Layout {
+    pub(crate) const THIS: Self = Self {
+        version: 1,
+        id: mem::offset_of!(Header, id),
+        name: mem::offset_of!(Header, attributes) + mem::offset_of!(Attributes, name),
+        waiting_for: mem::offset_of!(Header, waiting_for),
+        wake: mem::offset_of!(Header, wake),
+        stack_limit: mem::offset_of!(Header, stack_limit),
+        coroutine: mem::offset_of!(Header, coroutine),
+        coroutine_bytes: size_of::<Option<FiberCoroutine>>(),
+    };
 }
 
 /// A handle to a fiber: it can be woken and cancelled through it, from any thread. Cloning costs a

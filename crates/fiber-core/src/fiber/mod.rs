@@ -16,6 +16,7 @@ mod block;
 mod exit;
 mod header;
 mod join;
+mod layout;
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
@@ -36,4 +37,5 @@ pub use self::{
 pub(crate) use self::{
     exit::{Interrupt, Unwinding},
     header::Header,
+    layout::Layout,
 };
