@@ -22,12 +22,15 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Result<Outcome, Str
     if !is_installed("gdb") {
         return Ok(Outcome::Skipped("gdb is not installed".to_owned()));
     }
-    let may_trace = ["-nx", "-batch", "-ex", "starti", "-ex", "kill", "/bin/true"];
-    if !succeeds(
-        Command::new("gdb")
-            .args(may_trace)
-            .arg("-return-child-result"),
-    ) {
+    let traces = [
+        "-nx",
+        "-batch",
+        "-return-child-result",
+        "-ex",
+        "run",
+        "/bin/true",
+    ];
+    if !succeeds(Command::new("gdb").args(traces)) {
         return Ok(Outcome::Skipped(
             "gdb may not trace processes here".to_owned(),
         ));
