@@ -11,7 +11,9 @@
 )]
 
 use std::{
+    fs,
     hint::black_box,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc, Mutex,
@@ -323,6 +325,61 @@ fn every_runtime_s_hogs_are_its_own() {
         assert_eq!(reports.unwrap().iter().count(), 0, "there was one");
         assert!(idle.join().unwrap(), "the one that sleeps has none");
     });
+}
+
+#[test]
+fn the_watchdog_sleeps_while_all_workers_do() {
+    on_each_driver(2, |builder| {
+        builder
+            .run(|| {
+                let watch = watch_thread().expect("it runs beside the runtime");
+                sleep(MILLI * 50);
+                let before = switches_of(&watch);
+                // Some thirty periods. It looks once when the worker falls asleep, and once more
+                // when it wakes.
+                sleep(MILLI * 300);
+                let after = switches_of(&watch);
+                assert!(after - before < 10, "it woke {} times", after - before);
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn many_short_runtimes_share_one_watching_thread_that_ends_after_them() {
+    let env = Linux::new(Config::default().io(Io::Poll)).unwrap();
+    for _ in 0..500 {
+        let builder = Runtime::builder(env.clone()).workers(1);
+        builder.run(yield_now).unwrap();
+        assert!(watch_threads().len() <= 1);
+    }
+    while !watch_threads().is_empty() {
+        std::thread::yield_now();
+    }
+}
+
+/// The folders of the watching threads of this process.
+fn watch_threads() -> Vec<PathBuf> {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    let folders = threads.map(|thread| thread.unwrap().path());
+    let named = |folder: &PathBuf| {
+        // A thread may end meanwhile.
+        fs::read_to_string(folder.join("comm")).is_ok_and(|name| name.trim() == "fiber-watch")
+    };
+    folders.filter(named).collect()
+}
+
+fn watch_thread() -> Option<PathBuf> {
+    watch_threads().into_iter().next()
+}
+
+/// How often a thread has gone to sleep.
+fn switches_of(thread: &Path) -> u64 {
+    let status = fs::read_to_string(thread.join("status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
 }
 
 /// Uses so much processor time at the least.
