@@ -57,6 +57,14 @@ fn settle() {
     (0..20).for_each(|_| yield_now());
 }
 
+/// Waits until all have started. Until then one may be on its way from one worker to another, and
+/// each of them tells of its own at a moment of its own.
+fn start_all(fibers: &[JoinHandle<()>]) {
+    while !fibers.iter().all(|fiber| fiber.fiber().is_started()) {
+        yield_now();
+    }
+}
+
 /// Parks this deep, so that the depth can be counted.
 #[inline(never)]
 fn park_below(depth: u32) {
@@ -158,6 +166,7 @@ fn a_plain_thread_takes_a_dump_while_all_workers_sleep() {
     on_linux(2, || {
         let runtime = Runtime::current().unwrap();
         let parked: Vec<_> = (0..10).map(|_| spawn_named("sleeper", park)).collect();
+        start_all(&parked);
         let main = fiber::current().unwrap();
         let done = Arc::new(AtomicBool::new(false));
         let finished = done.clone();
@@ -215,7 +224,7 @@ fn a_worker_that_a_fiber_keeps_is_shown_with_that_fiber() {
 fn a_dump_shows_no_more_fibers_than_it_may_and_counts_the_others() {
     on_linux(2, || {
         let parked: Vec<_> = (0..100).map(|_| spawn(park)).collect();
-        settle();
+        start_all(&parked);
         let few = DumpOptions::default().fibers_max(7);
         let dump = Runtime::current().unwrap().dump_with(&few);
         let shown: usize = dump.workers.iter().map(|worker| worker.fibers.len()).sum();
