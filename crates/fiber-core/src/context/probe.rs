@@ -56,7 +56,8 @@ impl Probe {
 impl Context {
     /// [`Context::report`] of the first `max` fibers, each with the return addresses of its frames,
     /// innermost first: at most as many as fit into `addresses`, and none of a fiber that has less
-    /// than 16 KiB of stack left, or is on a larger one for a while. Without `trace` there are none at all.
+    /// than 16 KiB of stack left, or is on a larger one for a while. Without `trace` there are none
+    /// at all.
     ///
     /// *Cost*: two switches and a walk of the stack for each fiber, some ten microseconds.
     pub fn report_with_backtraces(
