@@ -177,26 +177,29 @@ fn resolve(shared: &Shared, answers: Vec<Option<Answer>>) -> Dump {
         known: BTreeMap::new(),
     };
     let workers = (0..).map(WorkerId).zip(answers);
-    let workers = workers.map(|(worker, answer)| match answer {
-        Some(answer) => WorkerDump {
-            worker,
-            state: if answer.closed {
-                WorkerState::Closed
-            } else {
-                WorkerState::Answered
+    let workers = workers
+        .map(|(worker, answer)| match answer {
+            Some(answer) => WorkerDump {
+                worker,
+                state: if answer.closed {
+                    WorkerState::Closed
+                } else {
+                    WorkerState::Answered
+                },
+                fibers: answer
+                    .fibers
+                    .into_iter()
+                    .map(|fiber| names.fiber(fiber))
+                    .collect(),
+                left_out: answer.left_out,
             },
-            fibers: answer
-                .fibers
-                .into_iter()
-                .map(|fiber| names.fiber(fiber))
-                .collect(),
-            left_out: answer.left_out,
-        },
-        None => busy(shared, worker, &mut names),
-    });
-    Dump {
-        workers: workers.collect(),
+            None => busy(shared, worker, &mut names),
+        })
+        .collect();
+    if let Some(trace) = names.trace {
+        trace.forget();
     }
+    Dump { workers }
 }
 
 /// A worker that has not answered: it is looked at from outside.

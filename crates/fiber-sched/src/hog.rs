@@ -116,6 +116,7 @@ fn frames_of(trace: &dyn Trace, addresses: &[usize]) -> Vec<Frame> {
         }
         frames.extend(here);
     }
+    trace.forget();
     frames
 }
 

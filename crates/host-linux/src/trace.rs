@@ -40,6 +40,10 @@ impl Trace for Linux {
         });
         frames
     }
+
+    fn forget(&self) {
+        backtrace::clear_symbol_cache();
+    }
 }
 
 #[cfg(test)]

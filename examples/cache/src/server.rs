@@ -209,7 +209,8 @@ pub fn serve(
             continue;
         };
         let presence = presence.clone();
-        let spawned = FiberBuilder::new().stack(STACK).spawn(move || {
+        // It stays where it starts, and lives long: where there is room, not just here.
+        let spawned = FiberBuilder::new().stack(STACK).spawn_any(move || {
             let cache = open.cache();
             if let Err(error) = connection::attend(&stream, cache, service, &presence) {
                 tracing::debug!(%error, "connection ended");

@@ -100,6 +100,10 @@ pub trait Trace: Send + Sync {
     /// where there is no code that has a name. Reads files the first time, and needs a whole
     /// thread's stack.
     fn frames_at(&self, address: usize) -> Vec<Frame>;
+
+    /// What was read for [`Trace::frames_at`] is not needed for now, and its memory may go: it can
+    /// be more than the rest of the program.
+    fn forget(&self) {}
 }
 
 /// A function on a stack.

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use fiber::{
+    FiberBuilder, Priority,
     io::{
         Error, TcpListener,
         signal::{Signal, Signals},
@@ -55,14 +56,18 @@ pub fn operate(
     // Room for everything that can be said after the last is read: no sender ever waits for it.
     let (events, happened) = channel::bounded(8);
     let (drain, presence) = Drain::of(&listener);
-    report(&events, move || {
+    // Before the connections: with thousands of them at work, a newcomer would else wait until
+    // each has had its turn.
+    report(&events, Priority::High, move || {
         let result = serve(&listener, &cache, service, &presence);
         Event::Served(result)
     });
     let signals = Arc::new(signals);
     let next_signal = || {
         let signals = Arc::clone(&signals);
-        report(&events, move || Event::Signal(signals.wait()));
+        report(&events, Priority::High, move || {
+            Event::Signal(signals.wait())
+        });
     };
     next_signal();
     let drain = Arc::new(drain);
@@ -74,7 +79,8 @@ pub fn operate(
                 is_draining = true;
                 drain.begin();
                 let drain = Arc::clone(&drain);
-                report(&events, move || Event::Waited(drain.wait(drain_timeout)));
+                let wait = move || Event::Waited(drain.wait(drain_timeout));
+                report(&events, Priority::Normal, wait);
                 next_signal();
             }
             Event::Signal(Ok(signal @ (Signal::Terminate | Signal::Interrupt))) => {
@@ -94,10 +100,15 @@ pub fn operate(
 }
 
 /// Says what has happened once `wait` returns, on a fiber of its own, which ends with the runtime.
-fn report(events: &Sender<Event>, wait: impl FnOnce() -> Event + Send + 'static) {
+fn report(
+    events: &Sender<Event>,
+    priority: Priority,
+    wait: impl FnOnce() -> Event + Send + 'static,
+) {
     let events = events.clone();
-    drop(fiber::spawn(move || {
+    let spawned = FiberBuilder::new().priority(priority).spawn(move || {
         // Nobody listens any more when the server's life has ended.
         let _ = events.send(wait());
-    }));
+    });
+    drop(spawned.expect("the caller runs on a fiber"));
 }
