@@ -228,6 +228,23 @@ fn a_hangup_is_ignored() {
 }
 
 #[test]
+fn who_asks_by_signal_is_told_what_every_fiber_waits_for() {
+    for_each_driver(|driver| {
+        let mut server = Server::start(driver, "");
+        let idle = server.connect();
+        ask(&idle, "mn\r\n", "MN\r\n");
+        server.signal(Signal::USR1);
+        server.says("numbers on demand");
+        server.says("worker 0");
+        server.says("fibers on demand");
+        server.says("accept");
+        ask(&idle, "mn\r\n", "MN\r\n");
+        server.signal(Signal::TERM);
+        assert_eq!(server.exit_code(), Some(0));
+    });
+}
+
+#[test]
 fn a_silent_connection_is_closed_and_counted() {
     for_each_driver(|driver| {
         let server = Server::start(driver, "--idle-timeout 1");

@@ -7,7 +7,14 @@ use std::{
     process::ExitCode,
 };
 
-use fiber::{Runtime, io::TcpListener};
+use fiber::{
+    FiberBuilder, Priority, Runtime,
+    io::{
+        TcpListener,
+        signal::{Signal, Signals},
+    },
+    spawn,
+};
 use host_linux::{Config, Linux};
 
 mod options;
@@ -59,5 +66,35 @@ fn serve(options: &Options) -> io::Result<()> {
     if options.says_ready {
         io::stdout().write_all(b"READY\n")?;
     }
-    Ok(echo::serve(&listener)?)
+    let signals = Signals::new(&[Signal::Terminate, Signal::Interrupt, Signal::User1])?;
+    // Before the connections: with thousands of them at work, a newcomer would else wait until
+    // each has had its turn.
+    let acceptor = FiberBuilder::new().priority(Priority::High);
+    let acceptor = acceptor.spawn(move || echo::serve(&listener));
+    let acceptor = acceptor.expect("this is a fiber");
+    let fiber = acceptor.fiber().clone();
+    // Until a signal ends the program, or serving fails: then the acceptor's join says why.
+    drop(spawn(move || {
+        until_stopped(&signals);
+        fiber.cancel();
+    }));
+    match acceptor.join() {
+        Ok(served) => Ok(served?),
+        // Connections end with the runtime.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Waits for a signal to stop. `SIGUSR1` prints what all fibers are doing.
+fn until_stopped(signals: &Signals) {
+    loop {
+        match signals.wait() {
+            Ok(Signal::User1) => {
+                let runtime = Runtime::current().expect("this is a fiber");
+                eprintln!("echo: {}\n{}", runtime.stats(), runtime.dump());
+            }
+            Ok(_) => return,
+            Err(error) => return eprintln!("echo: no more signals: {error}"),
+        }
+    }
 }

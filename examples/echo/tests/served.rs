@@ -11,6 +11,7 @@ use std::{
 use fiber::io::{Shutdown, TcpListener, TcpStream};
 use fiber::{Runtime, scope};
 use host_sim::{Faults, Sim};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// One client's dialogue; what comes back must be what was sent.
 fn talk(at: SocketAddr, number: u8) -> std::io::Result<()> {
@@ -97,6 +98,11 @@ impl Server {
         Self { child, stderr }
     }
 
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
     fn address(&mut self) -> SocketAddr {
         let mut line = String::new();
         self.stderr.read_line(&mut line).unwrap();
@@ -132,6 +138,23 @@ fn the_program_serves_with_every_driver() {
         let at = server.address();
         assert_echoes(at);
         assert_echoes(at);
+    }
+}
+
+#[test]
+fn a_signal_shows_what_fibers_do_and_another_one_ends_the_program_with_zero() {
+    for driver in ["auto", "poll"] {
+        let arguments = ["--listen", "127.0.0.1:0", "--workers", "2", "--io", driver];
+        let mut server = Server::start(&arguments);
+        let at = server.address();
+        let held = net::TcpStream::connect(at).unwrap();
+        server.signal(Signal::USR1);
+        let mut lines = server.stderr.by_ref().lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.contains("worker 0")));
+        assert!(lines.any(|line| line.contains("accept")));
+        server.signal(Signal::TERM);
+        assert_eq!(server.child.wait().unwrap().code(), Some(0));
+        drop(held);
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use fiber::{
-    FiberBuilder, Priority,
+    FiberBuilder, Priority, Runtime,
     io::{
         Error, TcpListener,
         signal::{Signal, Signals},
@@ -16,7 +16,12 @@ use super::{Drain, Service, serve};
 use crate::Cache;
 
 /// The signals that [`operate`] acts upon.
-pub const SIGNALS: [Signal; 3] = [Signal::Terminate, Signal::Interrupt, Signal::Hangup];
+pub const SIGNALS: [Signal; 4] = [
+    Signal::Terminate,
+    Signal::Interrupt,
+    Signal::Hangup,
+    Signal::User1,
+];
 
 /// How a server's life has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +44,7 @@ enum Event {
 
 /// Serves `listener` until one of the `signals` (opened for [`SIGNALS`]) ends it, or accepting
 /// fails: `Terminate` and `Interrupt` drain for `drain_timeout` at the most, a second one ends it
-/// at once. `Hangup` is ignored.
+/// at once. `User1` logs what all fibers are doing. `Hangup` is ignored.
 ///
 /// # Suspends
 /// As long as it serves.
@@ -86,6 +91,10 @@ pub fn operate(
             Event::Signal(Ok(signal @ (Signal::Terminate | Signal::Interrupt))) => {
                 return Ok(Ending::Quit(signal));
             }
+            Event::Signal(Ok(Signal::User1)) => {
+                tell_all();
+                next_signal();
+            }
             Event::Signal(Ok(signal)) => {
                 tracing::info!(%signal, "ignored");
                 next_signal();
@@ -97,6 +106,13 @@ pub fn operate(
         }
     }
     unreachable!("this function holds a sender")
+}
+
+/// Logs the runtime's numbers and every fiber, for whoever asks why nothing moves.
+fn tell_all() {
+    let runtime = Runtime::current().expect("a server runs on a fiber");
+    tracing::info!("numbers on demand\n{}", runtime.stats());
+    tracing::info!("fibers on demand\n{}", runtime.dump());
 }
 
 /// Says what has happened once `wait` returns, on a fiber of its own, which ends with the runtime.
