@@ -98,14 +98,13 @@ impl Counters {
         self.load.measured_at.set(now.as_nanos());
     }
 
-    /// How busy the worker was of late, in thousandths. One that sleeps gets less so meanwhile.
+    /// How busy the worker was of late, in thousandths. What it has done since it was last
+    /// measured, sleep or work, counts too.
     pub(crate) fn load_permille(&self, sleeping: bool, now: Instant) -> u64 {
-        let load = self.load.permille.get();
-        if !sleeping {
-            return load;
-        }
         let since = now.as_nanos().saturating_sub(self.load.measured_at.get());
-        load * (WINDOW_NS - since.min(WINDOW_NS)) / WINDOW_NS
+        let since = since.min(WINDOW_NS);
+        let goes_to = if sleeping { 0 } else { 1000 };
+        (self.load.permille.get() * (WINDOW_NS - since) + goes_to * since) / WINDOW_NS
     }
 }
 
@@ -136,11 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeper_s_load_goes_away() {
+    fn a_sleeper_s_load_goes_away_and_that_of_one_who_works_on_rises() {
         let counters = Counters::default();
         counters.spent(ms(100), ms(0), Instant::ORIGIN);
         assert_eq!(counters.load_permille(true, Instant::ORIGIN), 1000);
         assert_eq!(counters.load_permille(true, Instant::ORIGIN + ms(25)), 500);
         assert_eq!(counters.load_permille(true, Instant::ORIGIN + ms(90)), 0);
+        counters.spent(ms(0), ms(100), Instant::ORIGIN);
+        assert_eq!(counters.load_permille(false, Instant::ORIGIN), 0);
+        assert_eq!(counters.load_permille(false, Instant::ORIGIN + ms(25)), 500);
     }
 }

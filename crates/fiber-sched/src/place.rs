@@ -83,8 +83,9 @@ impl Shared {
         let lane = &self.lanes[worker];
         let counters = &lane.counters;
         let queued = u64::try_from(lane.queued()).unwrap_or(u64::MAX);
-        // A fiber that waits weighs as much as three hundredths of the worker's time.
-        let now_and_of_late = counters.load_permille(lane.is_sleeping(), now) / 8 + queued * 4;
+        // How busy it was tells most about fibers that live long. Who waits at this moment counts,
+        // too, as a hundredth of the worker's time: or a crowd would all go to the same one.
+        let now_and_of_late = counters.load_permille(lane.is_sleeping(), now) + queued * 10;
         let living = counters.started.get().saturating_sub(lane.ended());
         (now_and_of_late, living)
     }

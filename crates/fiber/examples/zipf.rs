@@ -11,7 +11,7 @@
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 use core::{error::Error, hint::black_box, time::Duration};
-use std::{env, thread, time::Instant};
+use std::{env, thread};
 
 use fiber::{FiberBuilder, Runtime, StackClass, Stats, sleep, spawn_any, sync::channel};
 use host_linux::{Config, Linux};
@@ -27,7 +27,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let fibers = arguments.next().map_or(Ok(10_000), |text| text.parse())?;
     let rounds = arguments.next().map_or(Ok(5), |text| text.parse())?;
-    let steps_per_second = calibrate();
     println!("{fibers} fibers, work ~ 1/k^{EXPONENT}, {WORKERS} workers, {DEMAND} asked for");
     let mut ratios = Vec::new();
     for round in 0..rounds {
@@ -35,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let ratio = Runtime::builder(env)
             .workers(WORKERS)
             .stack(StackClass::K16)
-            .run(|| measure(fibers, round, steps_per_second))?;
+            .run(|| measure(fibers, round, calibrate()))?;
         ratios.push(ratio);
     }
     ratios.sort_by(f64::total_cmp);
@@ -117,11 +116,13 @@ fn work(steps: f64) {
     black_box(value);
 }
 
+/// Steps of work in a second of a processor's time.
 fn calibrate() -> f64 {
     const STEPS: f64 = 2e7;
-    let begun = Instant::now();
+    let runtime = Runtime::current().expect("on a fiber");
+    let begun = runtime.env().cpu();
     work(STEPS);
-    STEPS / begun.elapsed().as_secs_f64()
+    STEPS / (runtime.env().cpu() - begun).as_secs_f64()
 }
 
 /// Parts of one, Zipf's, in an order that depends on the round.
