@@ -152,6 +152,16 @@ struct State {
     unlogged: u32,
 }
 
+impl State {
+    /// Whether a report is to be logged: somebody reads it, and the last one is long ago.
+    fn is_due(&self, now: Instant) -> bool {
+        tracing::enabled!(target: "fiber::sched", tracing::Level::WARN)
+            && self
+                .logged
+                .is_none_or(|last| now.saturating_since(last) >= LOG_EVERY)
+    }
+}
+
 impl Watched for Lookout {
     fn tick(&self) -> Tick {
         let Some(watch) = self.shared.env.watch() else {
@@ -209,28 +219,27 @@ impl Lookout {
             }
             Finding::Stuck(time) => HogKind::Asleep { time },
         };
+        let due = state.is_due(look.now);
+        if !due && self.on_hog.is_none() {
+            // Nobody listens: reading the program's symbols would be for nothing.
+            state.unlogged += 1;
+            return;
+        }
         let sample = watch.sample(seen.thread);
         if is_out_of_date(lane, &seen, &look, sample.as_ref()) {
             return;
         }
         let trace = self.shared.env.trace();
         let report = HogReport::new(kind, worker, sample, trace, lane.started_and_live());
-        self.tell(&report, look.now, state);
-    }
-
-    fn tell(&self, report: &HogReport, now: Instant, state: &mut State) {
-        let due = state
-            .logged
-            .is_none_or(|last| now.saturating_since(last) >= LOG_EVERY);
         if due {
             let unlogged = mem::take(&mut state.unlogged);
-            state.logged = Some(now);
+            state.logged = Some(look.now);
             tracing::warn!(target: "fiber::sched", unlogged, "{report}");
         } else {
             state.unlogged += 1;
         }
         if let Some(on_hog) = &self.on_hog {
-            on_hog(report);
+            on_hog(&report);
         }
     }
 }
