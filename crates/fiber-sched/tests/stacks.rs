@@ -212,6 +212,28 @@ fn a_big_stack_that_is_not_to_be_had_is_an_error_and_the_body_is_dropped() {
 }
 
 #[test]
+fn stacks_that_a_worker_keeps_of_other_classes_do_not_stand_in_a_fibers_way() {
+    const FIBERS: usize = 9;
+    let env = ScriptEnv::with(fiber_core::script::Script::new().stacks_max(1 + FIBERS));
+    Runtime::builder(Arc::<ScriptEnv>::clone(&env))
+        .workers(1)
+        .stack(StackClass::K64)
+        .closed_world()
+        .run(|| {
+            let tiny = FiberBuilder::new().stack(StackClass::K16);
+            let started: Vec<_> = (0..FIBERS)
+                .map(|_| tiny.clone().spawn(yield_now).unwrap())
+                .collect();
+            started.into_iter().for_each(|fiber| fiber.join().unwrap());
+            // Only this fiber runs now; the others' stacks are kept by the worker.
+            assert_eq!(on_big_stack(StackClass::M1, || 7), Ok(7));
+            spawn(|| ()).join().unwrap();
+        })
+        .unwrap();
+    assert_eq!(env.stack_stats().in_use(), 0);
+}
+
+#[test]
 fn ten_thousand_sleep_for_one_second_and_exactly_that_passes() {
     let env = ScriptEnv::new();
     let slept = Arc::<ScriptEnv>::clone(&env);

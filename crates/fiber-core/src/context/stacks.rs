@@ -160,8 +160,25 @@ impl Context {
                 poison::check(&memory);
                 Ok(memory)
             }
-            None => self.env().map_stack(class),
+            None => self
+                .env()
+                .map_stack(class)
+                .or_else(|error| self.map_with_less_kept(class, error)),
         }
+    }
+
+    /// The host has no stack: what this worker keeps of other classes may be what is missing.
+    #[cold]
+    fn map_with_less_kept(
+        &self,
+        class: StackClass,
+        error: StackError,
+    ) -> Result<StackMemory, StackError> {
+        if self.stacks_kept().iter().all(|&kept| kept == 0) {
+            return Err(error);
+        }
+        self.give_stacks_back();
+        self.env().map_stack(class)
     }
 
     /// A stack for a fiber that starts, and whether it is to be measured at the fiber's end.
