@@ -388,6 +388,36 @@ fn a_child_that_has_not_become_another_program_keeps_its_signals_to_itself() {
 }
 
 #[test]
+fn a_forked_child_with_handles_of_its_own_tells_nothing_to_its_parents() {
+    let name = "a_forked_child_with_handles_of_its_own_tells_nothing_to_its_parents";
+    if is_child(name) {
+        return run(|| {
+            let signals = Signals::new(&[Signal::User1]).unwrap();
+            let mut command = Command::new("/nowhere");
+            let in_the_child = || {
+                // A runtime of its own, on a thread that the parent has never had.
+                let runs = thread::spawn(|| {
+                    run(|| {
+                        let own = Signals::new(&[Signal::User1]).unwrap();
+                        raise_here(libc::SIGUSR1);
+                        wait(&own) == Signal::User1
+                    })
+                });
+                process::exit(if runs.join().unwrap() { 7 } else { 8 })
+            };
+            // SAFETY: the allocator and the host take care of `fork`; nobody else holds a lock of
+            // theirs, as this process is idle (I-7).
+            let command = unsafe { command.pre_exec(in_the_child) };
+            assert_eq!(command.status().unwrap().code(), Some(7));
+            assert_eq!(signals.try_wait().unwrap(), None, "it was the child's");
+            raise_here(libc::SIGUSR1);
+            assert_eq!(wait(&signals), Signal::User1);
+        });
+    }
+    ends(name, |status| status.success());
+}
+
+#[test]
 fn at_the_bound_of_handles_the_next_one_is_refused_and_nothing_leaks() {
     let name = "at_the_bound_of_handles_the_next_one_is_refused_and_nothing_leaks";
     if is_child(name) {

@@ -81,12 +81,18 @@ pub(crate) fn open(set: SignalSet) -> Result<RawDescriptor, IoError> {
         return Err(IoErrorKind::InvalidInput.into());
     }
     let mut table = lock();
+    let process = process::id();
+    if OWNER.load(Ordering::Relaxed) != process {
+        // What is there is a parent's. Before this process owns the slots: until then its handlers
+        // do not look at them.
+        table.begin_anew();
+        OWNER.store(process, Ordering::Relaxed);
+    }
     let is_free = |slot: &usize| table.open.iter().all(|open| open.slot != *slot);
     let Some(slot) = (0..SUBSCRIBERS_MAX).find(is_free) else {
         return Err(IoErrorKind::TooManyDescriptors.into());
     };
     let (reader, writer) = socket::pair()?;
-    OWNER.store(process::id(), Ordering::Relaxed);
     // The slot first: a handler that runs finds its subscriber.
     slots()[slot].open(Subscriber {
         set,
@@ -159,6 +165,20 @@ impl Table {
         }
         slots()[open.slot].close();
         drop(open.writer);
+    }
+
+    /// Forgets what a child of `fork` has of its parent: a signal of the child's is not the
+    /// parent's, and what only the parent wanted is done as before. The descriptors to read from
+    /// stay, as they have other owners.
+    fn begin_anew(&mut self) {
+        for (before, &(_, number)) in self.before.iter_mut().zip(&NUMBERS) {
+            if let Some(before) = before.take() {
+                signal::restore_if(number, on_signal, &before);
+            }
+        }
+        slots().iter().for_each(Slot::reset);
+        self.open.clear();
+        self.note_remainders();
     }
 
     fn note_remainders(&self) {

@@ -86,6 +86,12 @@ impl Slot {
         self.word.fetch_sub(1, Ordering::Release);
     }
 
+    /// Empties the slot in a child of `fork`, where a handler of the parent's that was inside never
+    /// leaves. No handler of this process has visited it.
+    pub(super) fn reset(&self) {
+        self.word.store(0, Ordering::Relaxed);
+    }
+
     /// Hides the subscriber from handlers; afterwards none uses its descriptors. Waits for those
     /// that run on other threads, which wait for nobody; never called by a handler.
     pub(super) fn close(&self) {
