@@ -96,6 +96,8 @@ pub(crate) struct StackPool {
     guard_pages: usize,
     /// Whether guards split mappings here.
     splitting: AtomicBool,
+    /// Whether that was told, or was asked for.
+    told: AtomicBool,
 }
 
 impl StackPool {
@@ -112,6 +114,7 @@ impl StackPool {
             page_bytes: memory::page_bytes(),
             guard_pages: guard_pages.clamp(1, GUARD_PAGES_MAX),
             splitting: AtomicBool::new(guards != Guards::Auto),
+            told: AtomicBool::new(guards != Guards::Auto),
         }
     }
 
@@ -120,9 +123,13 @@ impl StackPool {
             self.in_use.fetch_sub(1, Ordering::Relaxed);
             return Err(exhausted(self.stacks_max, FEWER));
         }
-        let start = self.take(class).inspect_err(|_| {
+        let taken = self.take(class).inspect_err(|_| {
             self.in_use.fetch_sub(1, Ordering::Relaxed);
-        })?;
+        });
+        if self.splitting.load(Ordering::Relaxed) && !self.told.load(Ordering::Relaxed) {
+            self.tell_of_splitting();
+        }
+        let start = taken?;
         let base = step(start, class.bytes());
         let limit = step(start, self.guard_bytes(class));
         // SAFETY: a place of a slab of ours that is in no free list, above its guard; places and
@@ -248,7 +255,7 @@ impl StackPool {
                     slab.guarded = ahead.end;
                     return Ok(());
                 }
-                Err(Errno(libc::EINVAL)) => self.begin_splitting(),
+                Err(Errno(libc::EINVAL)) => self.splitting.store(true, Ordering::Relaxed),
                 Err(errno) => return Err(out_of_memory(errno)),
             }
         }
@@ -258,9 +265,10 @@ impl StackPool {
         Ok(())
     }
 
+    /// Under no lock: the subscriber is the program's own code, and may ask for stacks itself.
     #[cold]
-    fn begin_splitting(&self) {
-        if !self.splitting.swap(true, Ordering::Relaxed) {
+    fn tell_of_splitting(&self) {
+        if !self.told.swap(true, Ordering::Relaxed) {
             tracing::info!(
                 target: "host_linux",
                 stacks_max = self.splits_max,

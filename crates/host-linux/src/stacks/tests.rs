@@ -1,5 +1,9 @@
 //! Stacks as the core sees them: disjoint, guarded, recycled, bounded.
 
+extern crate alloc;
+
+use alloc::sync::Arc;
+
 use fiber_core::env::ClassStats;
 
 use super::*;
@@ -241,4 +245,50 @@ fn a_pool_that_is_dropped_leaves_the_stacks_that_are_in_use() {
     assert_eq!(lowest(&abandoned), 3);
     assert!(slabs::find(abandoned.limit().addr().get(), page).is_some());
     assert!(slabs::find(inside, page).is_none(), "the slab beside it");
+}
+
+/// Counts what it is told, and looks whether it could use the pool meanwhile.
+struct Subscriber(Arc<StackPool>, Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Subscriber {
+    fn enabled(&self, about: &tracing::Metadata<'_>) -> bool {
+        about.module_path() == Some("host_linux::stacks")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        let locked = self.0.classes.iter().any(|class| class.try_lock().is_err());
+        assert!(!locked, "told under a lock");
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn that_guards_split_mappings_is_told_once_and_under_no_lock() {
+    let pool = Arc::new(pool());
+    let class = StackClass::K256;
+    let at_once = GUARDED_AT_ONCE / class.bytes();
+    let mut stacks = take(&pool, class, at_once);
+    stacks.sort_unstable_by_key(StackMemory::limit);
+    // Locked pages take no light guards: the next stack's guard is a mapping of its own.
+    let next = step(stacks[0].limit(), GUARDED_AT_ONCE - pool.page_bytes);
+    memory::lock(memory::pages(next, pool.page_bytes)).expect("a page can be locked");
+    let told = Arc::new(AtomicUsize::new(0));
+    let subscriber = Subscriber(Arc::clone(&pool), Arc::clone(&told));
+    tracing::dispatcher::set_global_default(subscriber.into())
+        .expect("no other test here sets a subscriber");
+    stacks.extend(take(&pool, class, at_once));
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    pool.unmap(&mut stacks);
 }

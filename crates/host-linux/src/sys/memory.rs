@@ -98,6 +98,15 @@ pub(crate) fn residents(start: NonNull<u8>, page_bytes: usize, resident: &mut [u
     Ok(())
 }
 
+/// Locks pages in memory, each once it is touched.
+#[cfg(test)]
+pub(crate) fn lock(pages: Pages) -> Result<()> {
+    let (start, bytes) = (pages.iov_base.cast_const(), pages.iov_len);
+    // SAFETY: the content of the pages stays as it is (I-3).
+    check(unsafe { libc::mlock2(start, bytes, libc::MLOCK_ONFAULT) })?;
+    Ok(())
+}
+
 /// Whether a byte can be read, asked of the kernel, which does not fault.
 #[cfg(test)]
 pub(crate) fn is_readable(at: NonNull<u8>) -> bool {
