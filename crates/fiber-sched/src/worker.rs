@@ -5,7 +5,7 @@ use core::{mem, time::Duration};
 
 use fiber_core::{
     context::{Context, Parts, Placement, Schedule},
-    env::{PortConfig, Wait, WorkerId},
+    env::{PortConfig, Undrained, Wait, WorkerId},
     fiber::{Inbox, Runnable},
 };
 
@@ -155,20 +155,25 @@ impl Worker {
             context.close_owned_by(process);
         }
         while context.live_ids() > 0 {
-            if shared.has_abandoned() {
-                mem::forget(context);
-                return;
-            }
             if let Err(fault) = context.enter(|| context.turn(Wait::No)) {
                 shared.fail(RunFault::Host(fault));
                 mem::forget(context);
                 return;
             }
+            if context.live_ids() > 0 && shared.has_abandoned() {
+                // Who is inside of an id never leaves it. All else goes back.
+                if let Err(undrained) = context.abandon(DRAIN_GRACE) {
+                    tell_undrained(id, undrained);
+                }
+                return;
+            }
         }
         if let Err(undrained) = context.finish(DRAIN_GRACE) {
-            tracing::error!(
-                target: "fiber::sched", worker = id.0, error = %undrained, "not drained"
-            );
+            tell_undrained(id, undrained);
         }
     }
+}
+
+fn tell_undrained(id: WorkerId, undrained: Undrained) {
+    tracing::error!(target: "fiber::sched", worker = id.0, error = %undrained, "not drained");
 }

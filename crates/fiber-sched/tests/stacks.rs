@@ -15,8 +15,10 @@ use std::panic::{catch_unwind, panic_any};
 
 use fiber_core::{
     Context,
-    env::{Clock, Instant, StackClass, Stacks},
+    env::{Clock, Instant, StackClass, Stacks, WorkerId},
+    io::open_signals,
     script::ScriptEnv,
+    signal::{Signal, SignalSet},
 };
 use fiber_sched::{
     ExitReason, FiberBuilder, Runtime, checkpoint, current, is_cancelled, mask, on_big_stack, park,
@@ -231,6 +233,37 @@ fn stacks_that_a_worker_keeps_of_other_classes_do_not_stand_in_a_fibers_way() {
         })
         .unwrap();
     assert_eq!(env.stack_stats().in_use(), 0);
+}
+
+#[test]
+fn what_workers_keep_goes_back_although_another_one_has_abandoned_a_fiber() {
+    // Which worker ends first is not decided here.
+    for _ in 0..50 {
+        let env = ScriptEnv::new();
+        let run = Runtime::builder(Arc::<ScriptEnv>::clone(&env)).closed_world();
+        let run = run.workers(2).stack(StackClass::K64);
+        run.run(|| {
+            let elsewhere = FiberBuilder::new().worker(WorkerId(1));
+            let begun = Arc::new(AtomicUsize::new(0));
+            let begins = Arc::clone(&begun);
+            let masked = elsewhere.spawn(move || {
+                begins.store(1, Ordering::SeqCst);
+                mask(|| {
+                    loop {
+                        park();
+                    }
+                });
+            });
+            drop(masked.unwrap());
+            while begun.load(Ordering::SeqCst) == 0 {
+                yield_now();
+            }
+            // The worker that `main` runs on has something to close at its end.
+            open_signals(SignalSet::new(&[Signal::User1])).unwrap();
+        })
+        .unwrap();
+        assert_eq!(env.stack_stats().in_use(), 1, "the abandoned fiber's own");
+    }
 }
 
 #[test]
