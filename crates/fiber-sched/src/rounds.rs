@@ -1,8 +1,9 @@
 //! Who runs in a round, by priority.
 //!
 //! In a round everybody of the most urgent band that has anybody runs once. The bands below it are
-//! passed over; after [`PASSES`] rounds in a row the oldest fiber of such a band runs, too. So one
-//! that is the k-th of its band runs after `k * PASSES` rounds of the others at the latest.
+//! passed over; every [`PASSES`] rounds one fiber of such a band runs, too: in turns the oldest of
+//! those that are ready and the oldest of those that have not started. So one that is the k-th of
+//! either runs in round `2 * k * PASSES` at the latest.
 
 use core::cell::Cell;
 
@@ -37,6 +38,8 @@ impl Quota {
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     passed: [Cell<u32>; 3],
+    /// Whether who ran last of a band that is passed over was ready, rather than new.
+    ready_ran: [Cell<bool>; 3],
 }
 
 impl Rounds {
@@ -77,9 +80,12 @@ impl Rounds {
             return Quota::default();
         }
         self.passed[band].set(0);
+        // One that yields is ready again each time: it would keep the new ones out for ever.
+        let new = all.unstarted > 0 && (all.ready == 0 || self.ready_ran[band].get());
+        self.ready_ran[band].set(!new);
         Quota {
-            ready: all.ready.min(1),
-            unstarted: usize::from(all.ready == 0),
+            ready: usize::from(!new),
+            unstarted: usize::from(new),
         }
     }
 }
@@ -111,6 +117,18 @@ mod tests {
             low += plan[2].unstarted;
         }
         assert_eq!((normal, low), (10, 10));
+    }
+
+    #[test]
+    fn in_a_band_that_is_passed_over_new_fibers_run_though_one_is_always_ready() {
+        let rounds = Rounds::default();
+        let (mut ready, mut started) = (0, 0);
+        for _ in 0..10 * PASSES {
+            let low = rounds.plan([1, 0, 1], [0, 0, 4], 128)[2];
+            ready += low.ready;
+            started += low.unstarted;
+        }
+        assert_eq!((ready, started), (5, 5));
     }
 
     #[test]

@@ -151,8 +151,9 @@ impl Builder {
         }
     }
 
-    /// How urgent the fiber is, among those of its worker. A lower priority is never shut out: a
-    /// ready fiber that is passed over in 8 rounds of its worker runs in the next one.
+    /// How urgent the fiber is, among those of its worker. A lower priority is never shut out: in
+    /// every 8th round of its worker that passes it over one fiber of it runs, in turns the oldest
+    /// ready one and the oldest that has not started.
     pub fn priority(self, priority: Priority) -> Self {
         Self { priority, ..self }
     }
