@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use fiber_core::{
     Id, Namespace,
     env::{SharedEnv, StackClass, Unpark},
-    fiber::{Attributes, JoinHandle, Runnable, Spawn},
+    fiber::{Attributes, ExitReason, JoinHandle, Runnable, Spawn},
     registry::{Received, Shard},
     request::RawDescriptor,
     spin::SpinLock,
@@ -266,13 +266,17 @@ fn verdict<T>(shared: &Shared, handle: JoinHandle<T>) -> Result<T, RunError> {
     match shared.take_fault() {
         Some(RunFault::AllAsleep) => {
             let fibers = core::mem::take(&mut *shared.parked.lock());
-            return Err(RunError::AllAsleep(AllAsleep { fibers }));
+            Err(RunError::AllAsleep(AllAsleep { fibers }))
         }
-        Some(RunFault::Env(error)) => return Err(error.into()),
-        Some(RunFault::Host(fault)) if !handle.is_finished() => return Err(fault.into()),
-        Some(RunFault::Host(_)) | None => {}
+        Some(RunFault::Env(error)) => Err(error.into()),
+        Some(RunFault::Host(fault)) if !handle.is_finished() => Err(fault.into()),
+        Some(RunFault::Host(fault)) => match handle.join() {
+            // It had not begun, and never will: that is not what it died of.
+            Err(ExitReason::Cancelled) => Err(fault.into()),
+            ended => Ok(ended?),
+        },
+        None => Ok(handle.join()?),
     }
-    Ok(handle.join()?)
 }
 
 /// The process that a runtime's fibers belong to.

@@ -189,6 +189,20 @@ fn workers_that_cannot_be_started_end_the_run_with_the_error_and_drop_its_main()
 }
 
 #[test]
+fn a_port_that_breaks_before_main_has_begun_ends_the_run_with_its_error() {
+    for _ in 0..50 {
+        let env = Faulty::new();
+        env.broken.store(true, Ordering::SeqCst);
+        let result: Result<(), RunError> = Runtime::builder(Arc::new(env)).workers(3).run(|| {
+            loop {
+                park();
+            }
+        });
+        assert!(matches!(result, Err(RunError::Host(_))), "{result:?}");
+    }
+}
+
+#[test]
 fn a_broken_port_ends_the_run_with_its_error_and_drops_what_has_not_started() {
     for workers in 1..4 {
         let env = Faulty::new();
