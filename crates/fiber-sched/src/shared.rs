@@ -202,6 +202,12 @@ impl Shared {
         self.sharing().iter().any(|lane| lane.is_stealable())
     }
 
+    /// Whether another worker has one.
+    pub(crate) fn has_stealable_besides(&self, own: &Arc<Lane>) -> bool {
+        let mut others = self.sharing().iter().filter(|lane| !Arc::ptr_eq(lane, own));
+        others.any(|lane| lane.is_stealable())
+    }
+
     /// Takes a fiber from outside of the workers; gives it back if the run is over, or about to be.
     pub(crate) fn launch_outside(
         &self,

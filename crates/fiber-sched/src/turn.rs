@@ -41,6 +41,8 @@ pub(crate) struct Turn<'worker> {
     cancelled: bool,
     /// Whether this worker is counted as quiet.
     quiet: bool,
+    /// Whether it has risen, and what it was called for may be left to others.
+    risen: bool,
     rounds: Rounds,
     /// Until when it is known whether the worker was busy.
     accounted: Instant,
@@ -56,6 +58,7 @@ impl<'worker> Turn<'worker> {
             id,
             cancelled: false,
             quiet: false,
+            risen: false,
             rounds: Rounds::default(),
             accounted: context.now(),
             stack_samples: 0,
@@ -70,6 +73,7 @@ impl<'worker> Turn<'worker> {
                 self.local.lane.answer(self.context);
             }
             self.fire_timers();
+            self.pass_call_on();
             self.run_rounds();
             self.shared().stop_if_over();
             let wait = if self.has_work() {
@@ -363,12 +367,23 @@ impl<'worker> Turn<'worker> {
         self.shared().end_rest();
         if !lane.dedicated {
             self.shared().idle.awake(self.id);
-            // It may have been called for what it leaves to others, having something of its own.
-            let unstarted = lane.unstarted_len();
-            let busy = self.context.has_ready() || !lane.inbox.is_empty();
-            if unstarted > usize::from(!busy) || busy && self.shared().has_stealable() {
-                self.shared().wake_one_idle();
-            }
+            self.risen = true;
+        }
+    }
+
+    /// Called after it has risen and knows its own work, before it runs any: if it was called for
+    /// what it leaves to others, having something of its own, the next one is called.
+    fn pass_call_on(&mut self) {
+        if !mem::take(&mut self.risen) {
+            return;
+        }
+        let lane = &self.local.lane;
+        let unstarted = lane.unstarted_len();
+        let busy = self.context.has_ready() || !lane.inbox.is_empty();
+        let leaves_own = unstarted > usize::from(!busy);
+        let leaves_others = || (busy || unstarted > 0) && self.shared().has_stealable_besides(lane);
+        if leaves_own || leaves_others() {
+            self.shared().wake_one_idle();
         }
     }
 }

@@ -230,3 +230,27 @@ fn statistics_say_how_deep_the_fibers_of_a_place_use_their_stacks() {
         }
     });
 }
+
+/// Two workers are blocked, one of them by a fiber that it was rung up for while it slept, just as
+/// it was called for another. The third must come and start that one.
+#[test]
+fn a_worker_that_was_called_and_has_its_own_to_do_has_the_next_one_called() {
+    let long = Duration::from_secs(10);
+    for _ in 0..20 {
+        on_linux(3, || {
+            // The others are asleep then, most probably; the rest holds anyway.
+            sleep(Duration::from_millis(1));
+            let (tell_placed, told_placed) = mpsc::channel();
+            let (tell_main, told_main) = mpsc::channel();
+            let placed = spawn_any(move || told_placed.recv_timeout(long).is_ok());
+            let at_home = spawn(move || {
+                tell_placed.send(()).unwrap();
+                tell_main.send(()).unwrap();
+            });
+            let told = told_main.recv_timeout(long);
+            assert!(told.is_ok(), "a worker sleeps while a fiber waits");
+            assert!(placed.join().unwrap());
+            at_home.join().unwrap();
+        });
+    }
+}
