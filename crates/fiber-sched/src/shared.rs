@@ -223,6 +223,15 @@ impl Shared {
             self.launched_outside.fetch_add(1, Ordering::Relaxed);
         }
         push(self, fiber);
+        // A run that breaks stops with fibers left. Its end drops what is queued; if that was
+        // before the push, nobody else is left who would.
+        let stopped = {
+            let _outside = self.outside.lock();
+            self.phase() == Phase::Stopped
+        };
+        if stopped {
+            self.drop_queued();
+        }
         Ok(())
     }
 
@@ -241,6 +250,8 @@ impl Shared {
 
     /// What was launched so late that no worker took it ends as cancelled.
     pub(crate) fn drop_queued(&self) {
+        // Whoever pushes later sees under the lock that the run has stopped.
+        drop(self.outside.lock());
         for lane in &self.lanes {
             drop(lane.inbox.take());
             drop(lane.take_unstarted());
@@ -292,5 +303,38 @@ impl Shared {
             let fiber = ParkedFiber::from(fiber);
             tracing::warn!(target: "fiber::sched", %fiber, "all fibers are asleep");
         });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use core::panic::Location;
+
+    use fiber_core::{
+        env::StackClass,
+        fiber::{Attributes, Spawn},
+        script::ScriptEnv,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_fiber_that_is_launched_from_outside_while_a_run_breaks_ends() {
+        let limits = Limits {
+            requests_max: 1,
+            ids_max: 1,
+            stack: StackClass::default(),
+        };
+        let shared = Shared::new(ScriptEnv::new(), limits, None, false, (2, 0));
+        // SAFETY: the closure is `Send` and borrows nothing (I-11).
+        let (fiber, handle) = unsafe { Spawn::fiber(|| (), Attributes::new(Location::caller())) };
+        let launched = shared.launch_outside(fiber, |shared, fiber| {
+            // The port breaks, the workers leave and `run` returns before the fiber is queued.
+            shared.advance(Phase::Stopped);
+            shared.drop_queued();
+            shared.push_shared(WorkerId(1), fiber);
+        });
+        assert!(launched.is_ok());
+        assert!(handle.is_finished(), "nobody will ever run it");
     }
 }
