@@ -9,7 +9,7 @@ use core::cell::Cell;
 
 use fiber_core::{
     Context,
-    env::{Entropy, Instant, Site, WorkerId},
+    env::{Chooser, Entropy, Instant, Site, WorkerId},
     fiber::{FiberQueue, Runnable},
 };
 
@@ -127,7 +127,9 @@ impl Shared {
         let dice =
             Dice::seeded(seed.rotate_left(17) ^ launched.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         dice.roll(2);
-        let worker = self.pick(|n| dice.roll(n), self.env.now());
+        let chooser = self.env.chooser();
+        let draw = |n| chooser.map_or_else(|| dice.roll(n), |chooser| choose(chooser, n));
+        let worker = self.pick(draw, self.env.now());
         self.push_shared(worker, fiber);
     }
 }
@@ -139,4 +141,8 @@ pub(crate) fn draw(context: &Context, dice: &Dice, n: usize) -> usize {
     } else {
         dice.roll(n)
     }
+}
+
+fn choose(chooser: &dyn Chooser, n: usize) -> usize {
+    chooser.choose(SPREAD, u32::try_from(n).expect("workers are u16")) as usize
 }

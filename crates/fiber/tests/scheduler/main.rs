@@ -11,5 +11,6 @@ mod endings;
 mod fairness;
 mod lifecycle;
 mod placement;
+mod random;
 mod runtimes;
 mod support;
