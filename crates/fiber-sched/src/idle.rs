@@ -48,7 +48,8 @@ impl Idle {
     /// `worker` does not sleep after all, or has slept. It looks at all queues afterwards.
     pub(crate) fn awake(&self, worker: WorkerId) {
         let (word, bit) = self.place(worker);
-        if word.load(Ordering::Relaxed) & bit != 0 {
+        // Who sees that somebody has taken the bit sees the call, too.
+        if word.load(Ordering::Acquire) & bit != 0 {
             word.fetch_and(!bit, Ordering::SeqCst);
         }
         self.end_call();

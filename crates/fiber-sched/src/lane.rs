@@ -18,7 +18,7 @@ use fiber_core::{
 use crate::{
     ask::Asks,
     counters::Counters,
-    primitive::{AtomicBool, AtomicUsize, Ordering},
+    primitive::{AtomicBool, AtomicUsize, Ordering, loom_fence},
 };
 
 /// How many fibers a thief takes at the most.
@@ -114,7 +114,7 @@ impl Lane {
 
     /// Has the worker look at what was pushed for it before: rings it up if it sleeps.
     pub(crate) fn notify(&self) {
-        if self.sleeping.load(Ordering::SeqCst) {
+        if self.is_sleeping() {
             self.wakes.sent.fetch_add(1, Ordering::Relaxed);
             self.unpark();
         } else {
@@ -132,13 +132,16 @@ impl Lane {
         drop(before);
     }
 
+    /// Whoever has pushed and does not see it sleep is seen by the worker's look.
     pub(crate) fn is_sleeping(&self) -> bool {
-        self.sleeping.load(Ordering::Relaxed)
+        loom_fence();
+        self.sleeping.load(Ordering::SeqCst)
     }
 
     /// The worker says whether it is about to sleep; if so it looks at its queues once more.
     pub(crate) fn set_sleeping(&self, sleeping: bool) {
         self.sleeping.store(sleeping, Ordering::SeqCst);
+        loom_fence();
     }
 
     pub(crate) fn push_unstarted(&self, fiber: Runnable) {
@@ -266,5 +269,76 @@ unsafe impl Inbox for Lane {
         if keep.inbox.push(fiber) {
             keep.notify();
         }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use core::panic::Location;
+
+    use fiber_core::fiber::{Attributes, Spawn};
+
+    use super::*;
+
+    struct Bell(AtomicBool);
+
+    impl Unpark for Bell {
+        fn unpark(&self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A worker that has slept once falls asleep again, while others put something into its lane.
+    /// It must not be asleep and not rung up at the end while something waits there.
+    fn nothing_waits_unseen(put: fn(&Lane)) {
+        loom::model(move || {
+            let (lane, bell) = (Lane::new(false), Arc::new(Bell(AtomicBool::new(false))));
+            lane.open(Arc::clone(&bell) as Arc<dyn Unpark>);
+            lane.set_sleeping(true);
+            let other = {
+                let lane = Arc::clone(&lane);
+                loom::thread::spawn(move || put(&lane))
+            };
+            // It rises, looks, and falls asleep.
+            bell.0.swap(false, Ordering::SeqCst);
+            lane.set_sleeping(false);
+            drop((
+                lane.inbox.take(),
+                lane.take_cancels(),
+                lane.take_unstarted(),
+            ));
+            lane.set_sleeping(true);
+            let sleeps = lane.is_empty();
+            other.join().unwrap();
+            let rung = bell.0.load(Ordering::SeqCst);
+            assert!(!sleeps || rung || lane.is_empty(), "it waits unseen");
+            drop((lane.inbox.take(), lane.take_unstarted()));
+        });
+    }
+
+    fn fiber() -> Runnable {
+        // SAFETY: the closure is `Send` and borrows nothing (I-11).
+        unsafe { Spawn::fiber(|| (), Attributes::new(Location::caller())) }.0
+    }
+
+    #[test]
+    fn loom_no_woken_fiber_waits_while_its_worker_sleeps() {
+        nothing_waits_unseen(|lane| lane.push(fiber()));
+    }
+
+    #[test]
+    fn loom_no_cancel_waits_while_its_worker_sleeps() {
+        nothing_waits_unseen(|lane| lane.push_cancel(RawDescriptor(0)));
+    }
+
+    #[test]
+    fn loom_no_new_fiber_waits_while_its_worker_sleeps() {
+        nothing_waits_unseen(|lane| {
+            lane.push_unstarted(fiber());
+            // As `push_shared`, where another is called for a lane whose worker is awake.
+            if lane.is_sleeping() {
+                lane.notify();
+            }
+        });
     }
 }

@@ -155,7 +155,7 @@ impl Shared {
         }
         let over = {
             let _outside = self.outside.lock();
-            let over = self.none_live();
+            let over = none_live(&self.lanes, &self.launched_outside);
             if over {
                 self.phase.fetch_max(STOPPED, Ordering::SeqCst);
             }
@@ -166,28 +166,10 @@ impl Shared {
         }
     }
 
-    /// Whether every fiber that was launched has ended. Nobody outside launches one meanwhile.
-    ///
-    /// What has ended is read first. Who sees an end sees the launch of that fiber and of all that
-    /// it has launched; so if the sums are equal, what was counted has ended, and nobody was left
-    /// to launch more.
-    fn none_live(&self) -> bool {
-        // Of two workers whose fibers end last, one sees the end at the other.
-        fence(Ordering::SeqCst);
-        let ended: u64 = self.lanes.iter().map(|lane| lane.ended()).sum();
-        ended == self.launched()
-    }
-
-    fn launched(&self) -> u64 {
-        let lanes = self.lanes.iter();
-        lanes.map(|lane| lane.counters.launched.get()).sum::<u64>()
-            + self.launched_outside.load(Ordering::Relaxed)
-    }
-
     /// How many fibers have been launched and not ended, more or less.
     pub(crate) fn live(&self) -> u64 {
         let ended: u64 = self.lanes.iter().map(|lane| lane.ended()).sum();
-        self.launched().saturating_sub(ended)
+        launched(&self.lanes, &self.launched_outside).saturating_sub(ended)
     }
 
     /// Work that anybody may do was pushed: wakes one sleeper, if there is one.
@@ -306,6 +288,23 @@ impl Shared {
     }
 }
 
+/// Whether every fiber that was launched has ended. Nobody outside launches one meanwhile.
+///
+/// What has ended is read first. Who sees an end sees the launch of that fiber and of all that
+/// it has launched; so if the sums are equal, what was counted has ended, and nobody was left
+/// to launch more.
+fn none_live(lanes: &[CachePadded<Arc<Lane>>], outside: &AtomicU64) -> bool {
+    // Of two workers whose fibers end last, one sees the end at the other.
+    fence(Ordering::SeqCst);
+    let ended: u64 = lanes.iter().map(|lane| lane.ended()).sum();
+    ended == launched(lanes, outside)
+}
+
+fn launched(lanes: &[CachePadded<Arc<Lane>>], outside: &AtomicU64) -> u64 {
+    let inside = lanes.iter().map(|lane| lane.counters.launched.get());
+    inside.sum::<u64>() + outside.load(Ordering::Relaxed)
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use core::panic::Location;
@@ -336,5 +335,68 @@ mod tests {
         });
         assert!(launched.is_ok());
         assert!(handle.is_finished(), "nobody will ever run it");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+
+    /// What the model's two workers share.
+    struct Last {
+        lanes: Vec<CachePadded<Arc<Lane>>>,
+        outside: AtomicU64,
+        queued: AtomicBool,
+        second_ended: AtomicBool,
+    }
+
+    impl Last {
+        fn is_over(&self) -> bool {
+            let over = none_live(&self.lanes, &self.outside);
+            assert!(
+                !over || self.second_ended.load(Ordering::Relaxed),
+                "one lives"
+            );
+            over
+        }
+
+        fn run_second(&self) -> bool {
+            // Exchanges, as the queues' own: loom lets an exchange overtake a plain store that it
+            // did not read.
+            if self.queued.swap(false, Ordering::AcqRel) {
+                self.second_ended.store(true, Ordering::Relaxed);
+                self.lanes[1].counters.ended.release(1);
+            }
+            self.is_over()
+        }
+    }
+
+    /// The last two fibers: one launches the other, which another worker runs, and ends; both
+    /// workers ask whether all is over. One of them must find it, and none before both have ended.
+    #[test]
+    fn loom_one_of_the_last_two_workers_finds_that_all_have_ended_and_not_before() {
+        loom::model(|| {
+            let last = Arc::new(Last {
+                lanes: (0..2).map(|_| CachePadded::new(Lane::new(false))).collect(),
+                outside: AtomicU64::new(0),
+                queued: AtomicBool::new(false),
+                second_ended: AtomicBool::new(false),
+            });
+            last.lanes[0].counters.launched.add(1);
+            let second = {
+                let last = Arc::clone(&last);
+                loom::thread::spawn(move || last.run_second())
+            };
+            last.lanes[0].counters.launched.add(1);
+            last.queued.swap(true, Ordering::AcqRel);
+            last.lanes[0].counters.ended.release(1);
+            let first_found = last.is_over();
+            let mut second_found = second.join().unwrap();
+            if !last.second_ended.load(Ordering::Relaxed) {
+                // It looked too early, and is told to look again.
+                second_found = last.run_second();
+            }
+            assert!(first_found || second_found, "nobody finds out");
+        });
     }
 }
