@@ -193,23 +193,25 @@ impl Builder {
         let watched = watchdog::start(&shared, self.watchdog, self.on_hog);
         let all = workers.saturating_add(self.dedicated);
         let started = self.env.run(all, &|id| {
-            let first = if id.index() == 0 {
-                first.lock().take()
-            } else {
-                None
-            };
-            work(&shared, id, first);
+            if id.index() > 0 {
+                work(&shared, id, None);
+                return;
+            }
+            let main = first.lock().take();
+            let unstarted = work(&shared, id, main);
+            *first.lock() = unstarted;
         });
         if let Err(error) = started {
             shared.fail(RunFault::Env(error));
         }
         drop(watched);
-        // If no worker has run, the main fiber ends as one that never started, here.
-        let unstarted = first.lock().take();
-        drop(unstarted);
         shared.drop_queued();
         root.finish(&self.env);
         tracing::info!(target: "fiber::sched", "runtime ends");
+        // If no worker has run it, the main fiber ends as one that never started, here: dropping
+        // its closure is the caller's affair, who may catch what comes of it.
+        let unstarted = first.lock().take();
+        drop(unstarted);
         verdict(&shared, handle)
     }
 }

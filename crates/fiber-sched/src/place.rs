@@ -57,7 +57,8 @@ impl Shared {
         }
         let sharing = self.sharing();
         let all: usize = sharing.iter().map(|lane| lane.queued()).sum();
-        queued * sharing.len() > 2 * all
+        // More than twice the mean of the others.
+        queued * (sharing.len() - 1) > 2 * all.saturating_sub(queued)
     }
 
     /// Draws two sharing workers, and takes the less loaded one.

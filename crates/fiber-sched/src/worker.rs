@@ -39,14 +39,20 @@ impl Drop for NeverUnwinds {
     }
 }
 
-/// Runs one worker until the runtime stops. `first` is given to it: the main fiber, at worker 0.
-pub(crate) fn work(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) {
+/// Runs one worker until the runtime stops. `first` is given to it: the main fiber, at worker 0;
+/// it comes back if no fiber may run.
+pub(crate) fn work(
+    shared: &Arc<Shared>,
+    id: WorkerId,
+    first: Option<Runnable>,
+) -> Option<Runnable> {
     let never_unwinds = NeverUnwinds;
-    start(shared, id, first);
+    let unstarted = start(shared, id, first);
     mem::forget(never_unwinds);
+    unstarted
 }
 
-fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) {
+fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) -> Option<Runnable> {
     let lane = Arc::clone(shared.lane(id));
     let config = PortConfig::default().requests_max(shared.limits.requests_max);
     let port = match shared.env.open_port(id, &config) {
@@ -55,7 +61,7 @@ fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) {
             tracing::error!(target: "fiber::sched", worker = id.0, %error, "no port");
             shared.fail(RunFault::Env(error));
             arrive(shared, false);
-            return;
+            return first;
         }
     };
     lane.open(port.unparker());
@@ -75,11 +81,15 @@ fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) {
     let context = unsafe { Context::new(parts) };
     arrive(shared, true);
     let worker = Worker { context, local, id };
-    if worker.pass_gate() {
+    let unstarted = if worker.pass_gate() {
         worker.run(first);
-    }
+        None
+    } else {
+        first
+    };
     worker.end();
     lane.close();
+    unstarted
 }
 
 fn arrive(shared: &Shared, with_port: bool) {

@@ -43,10 +43,18 @@ impl Drop for Runnable {
         if self.0.is_started() {
             return;
         }
-        // A reference of its own: the closure's drop below is the user's code and may panic.
-        let fiber = Fiber::from_raw(self.0.as_raw());
-        fiber.fail(ExitReason::Cancelled);
-        fiber.header().finish();
+        // The closure's drop is the user's code and may panic; who joins is told even so.
+        let fiber = Finish(Fiber::from_raw(self.0.as_raw()));
+        fiber.0.fail(ExitReason::Cancelled);
+    }
+}
+
+/// Tells those who wait that a fiber has ended, when it is dropped.
+struct Finish(Fiber);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.0.header().finish();
     }
 }
 

@@ -5,7 +5,11 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use std::{sync::Mutex, thread};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Mutex,
+    thread,
+};
 
 use fiber_core::script::{Script, ScriptEnv, SeededChooser};
 use fiber_sched::{
@@ -152,24 +156,34 @@ fn fibers_that_cannot_be_cancelled_are_abandoned_in_a_closed_world() {
 #[test]
 fn a_worker_without_a_port_ends_the_run_with_its_error() {
     for no_port in 0..3 {
-        for masked in [false, true] {
-            let mut env = Faulty::new();
-            env.no_port = Some(no_port);
-            let result = Runtime::builder(Arc::new(env))
-                .workers(3)
-                .closed_world()
-                .run(move || {
-                    if masked {
-                        mask(|| {
-                            loop {
-                                park();
-                            }
-                        });
-                    }
-                    park();
-                });
-            assert!(matches!(result, Err(RunError::Env(_))), "{result:?}");
+        let mut env = Faulty::new();
+        env.no_port = Some(no_port);
+        let result = Runtime::builder(Arc::new(env))
+            .workers(3)
+            .run(|| unreachable!("no fiber runs before every worker can"));
+        assert!(matches!(result, Err(RunError::Env(_))), "{result:?}");
+    }
+}
+
+#[test]
+fn a_main_that_never_runs_and_panics_in_its_drop_does_so_at_the_caller() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("as planned");
         }
+    }
+    for no_port in 0..2 {
+        let mut env = Faulty::new();
+        env.no_port = Some(no_port);
+        let run = Runtime::builder(Arc::new(env)).workers(2);
+        let captured = Panics;
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            run.run(move || {
+                let _captured = captured;
+            })
+        }));
+        assert!(caught.is_err(), "{caught:?}");
     }
 }
 
