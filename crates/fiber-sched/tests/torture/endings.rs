@@ -2,14 +2,11 @@
 
 use alloc::sync::Arc;
 use core::{
+    panic::AssertUnwindSafe,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Mutex,
-    thread,
-};
+use std::{panic::catch_unwind, sync::Mutex, thread};
 
 use fiber_core::script::{Script, ScriptEnv, SeededChooser};
 use fiber_sched::{
