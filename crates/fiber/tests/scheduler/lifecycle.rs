@@ -102,19 +102,19 @@ fn chain(left: usize, ended: Count) {
 
 #[test]
 fn a_chain_of_fibers_takes_the_memory_of_one() {
-    let grown = |length: usize| {
+    let grown = |workers, length: usize| {
         let ended = Count::default();
         let seen = ended.clone();
-        on_linux(2, move || chain(length, ended));
+        on_linux(workers, move || chain(length, ended));
         assert_eq!(seen.get(), 1);
         resident_bytes()
     };
     for length in [5, 50, 500] {
-        grown(length);
+        grown(2, length);
     }
-    let short = grown(5_000);
-    for length in [50_000, 500_000] {
-        let long = grown(length);
+    let short = grown(2, 5_000);
+    for (workers, length) in [(2, 50_000), (2, 500_000), (1, 5_000_000)] {
+        let long = grown(workers, length);
         assert!(
             long < short + (8 << 20),
             "{length} fibers one after another: {short} -> {long} bytes"

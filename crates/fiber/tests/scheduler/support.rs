@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::fs;
 
-use fiber::{Drain, Runtime};
+use fiber::{Drain, Runtime, SharedEnv};
 use host_linux::{Config, Linux};
 use host_sim::{Outcome, Sim};
 
@@ -13,11 +13,17 @@ pub(crate) const WORKERS: [u16; 3] = [1, 2, 4];
 
 /// Runs `main` on Linux and waits for all fibers.
 pub(crate) fn on_linux<T: Send>(workers: u16, main: impl FnOnce() -> T + Send) -> T {
-    Runtime::builder(Linux::new(Config::default()).unwrap())
-        .workers(workers)
-        .drain(Drain::Wait)
-        .run(main)
-        .unwrap()
+    run_to_the_end(Linux::new(Config::default()).unwrap(), workers, main)
+}
+
+/// Runs `main` and waits for all fibers; then no fiber is left, and no stack is with anybody.
+fn run_to_the_end<T: Send>(env: SharedEnv, workers: u16, main: impl FnOnce() -> T + Send) -> T {
+    let builder = Runtime::builder(env).workers(workers).drain(Drain::Wait);
+    let watched = move || (Runtime::current().unwrap(), main());
+    let (runtime, value) = builder.run(watched).unwrap();
+    let stats = runtime.stats();
+    assert_eq!((stats.live, stats.stacks.in_use()), (0, 0), "{stats}");
+    value
 }
 
 /// Runs `main` in `seeds` simulated worlds, with each number of workers in turn.
@@ -30,13 +36,7 @@ pub(crate) fn in_worlds(seeds: u64, main: fn()) {
 
 /// Runs `main` in one simulated world and waits for all fibers.
 pub(crate) fn in_world(mut sim: Sim, workers: u16, main: fn()) -> Outcome {
-    sim.node("only", move |env| {
-        Runtime::builder(env)
-            .workers(workers)
-            .drain(Drain::Wait)
-            .run(main)
-            .unwrap();
-    });
+    sim.node("only", move |env| run_to_the_end(env, workers, main));
     let outcome = sim.run();
     assert_eq!(outcome.abandoned, host_sim::Abandoned::default());
     outcome
