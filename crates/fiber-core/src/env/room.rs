@@ -130,7 +130,10 @@ unsafe impl<'room> Operation for PlaceOperation<'room> {
 
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
         if winner.is_none() {
-            self.room.state.lock().waiting.remove(&self.node);
+            let mut state = self.room.state.lock();
+            state.waiting.remove(&self.node);
+            // Between giving up and here it has kept those behind it from a place that was free.
+            state.serve();
         }
     }
 
@@ -141,8 +144,52 @@ unsafe impl<'room> Operation for PlaceOperation<'room> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use alloc::sync::Arc;
+    use core::pin::pin;
+
     use super::*;
-    use crate::operation::try_perform;
+    use crate::{
+        env::Unpark,
+        operation::{Waiter, try_perform},
+    };
+
+    struct Nobody;
+
+    impl Unpark for Nobody {
+        fn unpark(&self) {}
+    }
+
+    fn cell() -> WaitCell {
+        WaitCell::new(Waiter::thread(Arc::new(Nobody)))
+    }
+
+    #[test]
+    fn one_that_gives_up_lets_those_behind_it_have_the_place_that_it_did_not_take() {
+        // Given one who waits, and has given up but not left its place in the list yet,
+        let room = Room::new(1);
+        let held = try_perform(room.place_operation()).expect("there is one");
+        let (gives_up, behind) = (cell(), cell());
+        let mut first = pin!(room.place_operation());
+        // SAFETY: node and cell stay in this frame, and are retracted below (I-12).
+        let published = unsafe { first.as_mut().publish(&gives_up, 0) };
+        assert!(matches!(published, Published::Waiting));
+        assert!(gives_up.withdraw());
+        // when the place becomes free, and another one comes for it meanwhile,
+        drop(held);
+        let mut second = room.place_operation();
+        assert!(second.try_now().is_none());
+        let mut second = pin!(second);
+        // SAFETY: as above (I-12).
+        let published = unsafe { second.as_mut().publish(&behind, 0) };
+        assert!(matches!(published, Published::Waiting));
+        first.retract(None);
+        // then it is served.
+        assert!(!behind.withdraw(), "a place is free, and it waits");
+        second.as_mut().retract(Some(0));
+        // SAFETY: it was settled on this arm (I-12).
+        drop(unsafe { second.finish(0) });
+        assert_eq!(room.free(), 1);
+    }
 
     #[test]
     fn a_full_room_has_a_place_again_once_somebody_leaves() {
