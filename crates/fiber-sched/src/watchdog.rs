@@ -91,8 +91,7 @@ pub(crate) fn start(
         on_hog,
         state: SpinLock::new(State {
             episodes: shared.lanes.iter().map(|_| Episode::default()).collect(),
-            logged: None,
-            unlogged: 0,
+            log: Log::default(),
         }),
     });
     match watch.start(PERIOD, lookout) {
@@ -144,21 +143,39 @@ struct Lookout {
     state: SpinLock<State>,
 }
 
-/// What it remembers; taken out during a tick, as it calls out.
+/// What it remembers.
 #[derive(Default)]
 struct State {
     episodes: Vec<Episode>,
-    logged: Option<Instant>,
-    unlogged: u32,
+    log: Log,
 }
 
-impl State {
+/// What it has logged.
+#[derive(Default)]
+struct Log {
+    last: Option<Instant>,
+    left_out: u32,
+}
+
+impl Log {
     /// Whether a report is to be logged: somebody reads it, and the last one is long ago.
     fn is_due(&self, now: Instant) -> bool {
         tracing::enabled!(target: "fiber::sched", tracing::Level::WARN)
             && self
-                .logged
+                .last
                 .is_none_or(|last| now.saturating_since(last) >= LOG_EVERY)
+    }
+}
+
+/// The state during a tick, which calls out. It goes back even if that panics.
+struct Taken<'lookout> {
+    lookout: &'lookout Lookout,
+    state: State,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.lookout.state.lock() = mem::take(&mut self.state);
     }
 }
 
@@ -167,13 +184,15 @@ impl Watched for Lookout {
         let Some(watch) = self.shared.env.watch() else {
             return Tick::Rest;
         };
-        let mut state = mem::take(&mut *self.state.lock());
-        let mut episodes = mem::take(&mut state.episodes);
-        for ((worker, lane), episode) in (0..).zip(&self.shared.lanes).zip(&mut episodes) {
-            self.look_at(watch, WorkerId(worker), lane, episode, &mut state);
+        let mut taken = Taken {
+            lookout: self,
+            state: mem::take(&mut *self.state.lock()),
+        };
+        let State { episodes, log } = &mut taken.state;
+        for ((worker, lane), episode) in (0..).zip(&self.shared.lanes).zip(episodes) {
+            self.look_at(watch, WorkerId(worker), lane, episode, log);
         }
-        state.episodes = episodes;
-        *self.state.lock() = state;
+        drop(taken);
         let lanes = &self.shared.lanes;
         if self
             .shared
@@ -194,7 +213,7 @@ impl Lookout {
         worker: WorkerId,
         lane: &Lane,
         episode: &mut Episode,
-        state: &mut State,
+        log: &mut Log,
     ) {
         let Some(seen) = lane.seen() else {
             *episode = Episode::default();
@@ -219,10 +238,10 @@ impl Lookout {
             }
             Finding::Stuck(time) => HogKind::Asleep { time },
         };
-        let due = state.is_due(look.now);
+        let due = log.is_due(look.now);
         if !due && self.on_hog.is_none() {
             // Nobody listens: reading the program's symbols would be for nothing.
-            state.unlogged += 1;
+            log.left_out += 1;
             return;
         }
         let sample = watch.sample(seen.thread);
@@ -232,11 +251,11 @@ impl Lookout {
         let trace = self.shared.env.trace();
         let report = HogReport::new(kind, worker, sample, trace, lane.started_and_live());
         if due {
-            let unlogged = mem::take(&mut state.unlogged);
-            state.logged = Some(look.now);
+            let unlogged = mem::take(&mut log.left_out);
+            log.last = Some(look.now);
             tracing::warn!(target: "fiber::sched", unlogged, "{report}");
         } else {
-            state.unlogged += 1;
+            log.left_out += 1;
         }
         if let Some(on_hog) = &self.on_hog {
             on_hog(&report);

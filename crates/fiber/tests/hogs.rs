@@ -221,6 +221,27 @@ fn a_hog_is_reported_once_with_its_name_its_spawn_site_and_where_it_is() {
 }
 
 #[test]
+fn hogs_are_reported_after_one_at_whose_report_the_program_has_panicked() {
+    on_each_driver(1, |builder| {
+        let (tell, told) = mpsc::channel();
+        let builder = builder.on_hog(move |_| {
+            tell.send(()).unwrap();
+            std::panic::resume_unwind(Box::new("a report that is not liked"));
+        });
+        builder
+            .run(move || {
+                for _ in 0..2 {
+                    while told.try_recv().is_err() {
+                        std::hint::spin_loop();
+                    }
+                    yield_now();
+                }
+            })
+            .unwrap();
+    });
+}
+
+#[test]
 fn a_fiber_that_gives_way_in_time_is_not_reported() {
     on_each_driver(1, |builder| {
         let (builder, told) = reporting(builder);
