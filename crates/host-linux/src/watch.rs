@@ -137,8 +137,12 @@ impl Drop for Guard {
         while !on_watch && state.entry(self.key).is_some_and(|entry| entry.ticking) {
             state = TICKED.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.entries.retain(|entry| entry.key != self.key);
+        let place = state.entries.iter().position(|entry| entry.key == self.key);
+        let ended = place.map(|place| state.entries.swap_remove(place));
         CHANGED.notify_one();
+        drop(state);
+        // What is dropped with it is the program's own code, which may begin to watch somebody.
+        drop(ended);
     }
 }
 
@@ -243,6 +247,31 @@ mod tests {
         drop(guard);
         tells.stopped.store(true, Ordering::SeqCst);
         assert_eq!(Arc::strong_count(&tells), 1, "it is let go");
+    }
+
+    /// One whose end begins and ends another watching, as the end of a runtime inside of it would.
+    struct WatchesAtItsEnd(mpsc::Sender<()>);
+
+    impl Watched for WatchesAtItsEnd {
+        fn tick(&self) -> Tick {
+            Tick::Again
+        }
+    }
+
+    impl Drop for WatchesAtItsEnd {
+        fn drop(&mut self) {
+            drop(watched(Tick::Again));
+            self.0.send(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_with_the_guard_may_be_watched_itself() {
+        let linux = Linux::new(Config::default()).unwrap();
+        let (tell, told) = mpsc::channel();
+        let guard = linux.start(PERIOD, Arc::new(WatchesAtItsEnd(tell)));
+        drop(guard.unwrap());
+        told.recv().unwrap();
     }
 
     #[test]
