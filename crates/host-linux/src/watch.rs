@@ -151,10 +151,12 @@ impl State {
         self.entries.iter_mut().find(|entry| entry.key == key)
     }
 
+    /// Who has been due for the longest time: nobody is passed over, however long ticks take.
     fn next_due(&mut self, now: Instant) -> Option<&mut Entry> {
         self.entries
             .iter_mut()
-            .find(|entry| !entry.resting && entry.due <= now)
+            .filter(|entry| !entry.resting && entry.due <= now)
+            .min_by_key(|entry| entry.due)
     }
 }
 
@@ -272,6 +274,33 @@ mod tests {
         let guard = linux.start(PERIOD, Arc::new(WatchesAtItsEnd(tell)));
         drop(guard.unwrap());
         told.recv().unwrap();
+    }
+
+    /// One whose ticks last longer than the period.
+    struct Slow(mpsc::Sender<usize>, usize);
+
+    impl Watched for Slow {
+        fn tick(&self) -> Tick {
+            let _ = self.0.send(self.1);
+            let end = Instant::now() + PERIOD * 2;
+            while Instant::now() < end {}
+            Tick::Again
+        }
+    }
+
+    #[test]
+    fn slow_ticks_of_some_do_not_keep_others_from_being_looked_at() {
+        let linux = Linux::new(Config::default()).unwrap();
+        let (tell, told) = mpsc::channel();
+        let start = |number| {
+            let slow = Slow(tell.clone(), number);
+            linux.start(PERIOD, Arc::new(slow)).unwrap()
+        };
+        let guards: Vec<_> = (0..4).map(start).collect();
+        let last = guards.len() - 1;
+        let before = told.iter().take(1000).position(|number| number == last);
+        assert!(before.is_some(), "the last one was passed over");
+        drop(guards);
     }
 
     #[test]
