@@ -5,6 +5,9 @@
 //! asker    FREE ─▶ ASKED + signal ········▶ read ─▶ FREE        no answer in time: ASKED ─▶ FREE
 //! handler            └─▶ WRITING ─▶ DONE ──┘                    (a late signal finds no question)
 //! ```
+//!
+//! Who is asked is part of the word: a handler that was stopped halfway, while its question was
+//! taken back, cannot answer the next one, which goes to another thread.
 
 extern crate alloc;
 
@@ -12,7 +15,7 @@ use alloc::vec::Vec;
 use core::{
     cell::UnsafeCell,
     mem,
-    sync::atomic::{AtomicI32, AtomicU32, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 use std::{
@@ -32,15 +35,20 @@ const FRAMES_MAX: usize = 64;
 /// How long an answer is waited for: a thread that cannot run a handler has none.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-const FREE: u32 = 0;
-const ASKED: u32 = 1;
-const WRITING: u32 = 2;
-const DONE: u32 = 3;
+const FREE: u64 = 0;
+const WRITING: u64 = 1;
+const DONE: u64 = 2;
+const ASKED: u64 = 3;
+const THREAD_SHIFT: u32 = 2;
+
+/// The word of a question to this thread.
+fn question_to(thread: libc::pid_t) -> u64 {
+    u64::from(thread.cast_unsigned()) << THREAD_SHIFT | ASKED
+}
 
 /// One question at a time, of the whole process.
 struct Mailbox {
-    state: AtomicU32,
-    thread: AtomicI32,
+    state: AtomicU64,
     answer: UnsafeCell<Answer>,
 }
 
@@ -56,8 +64,7 @@ struct Answer {
 unsafe impl Sync for Mailbox {}
 
 static MAILBOX: Mailbox = Mailbox {
-    state: AtomicU32::new(FREE),
-    thread: AtomicI32::new(0),
+    state: AtomicU64::new(FREE),
     answer: UnsafeCell::new(Answer {
         is_worker: false,
         glance: Glance::new(),
@@ -74,9 +81,13 @@ static PAGE_BYTES: OnceLock<usize> = OnceLock::new();
 pub(crate) fn sample(thread: libc::pid_t) -> Option<Sample> {
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     PREVIOUS.get_or_init(install).as_ref()?;
-    MAILBOX.thread.store(thread, Ordering::Relaxed);
-    MAILBOX.state.store(ASKED, Ordering::Release);
-    if sys_thread::interrupt(thread).is_err() || !answered() {
+    let question = question_to(thread);
+    MAILBOX.state.store(question, Ordering::Release);
+    if sys_thread::interrupt(thread).is_err() {
+        MAILBOX.state.store(FREE, Ordering::Relaxed);
+        return None;
+    }
+    if !answered(question) {
         return None;
     }
     // SAFETY: it is done, and nobody asks or writes until the state changes again (I-11).
@@ -90,24 +101,27 @@ pub(crate) fn sample(thread: libc::pid_t) -> Option<Sample> {
 }
 
 /// Waits for the answer; false if the question was taken back.
-fn answered() -> bool {
+fn answered(question: u64) -> bool {
     let began = Instant::now();
     loop {
         match MAILBOX.state.load(Ordering::Acquire) {
             DONE => return true,
             // Taken back, unless the handler was faster: then it is waited for.
-            ASKED if began.elapsed() > PATIENCE => {
-                let state = &MAILBOX.state;
-                if state
-                    .compare_exchange(ASKED, FREE, Ordering::Acquire, Ordering::Relaxed)
-                    .is_ok()
-                {
+            state if state == question && began.elapsed() > PATIENCE => {
+                if replace(question, FREE) {
                     return false;
                 }
             }
             _ => thread::sleep(Duration::from_micros(50)),
         }
     }
+}
+
+fn replace(before: u64, after: u64) -> bool {
+    MAILBOX
+        .state
+        .compare_exchange(before, after, Ordering::Acquire, Ordering::Relaxed)
+        .is_ok()
 }
 
 fn install() -> Option<libc::sigaction> {
@@ -130,12 +144,7 @@ extern "C" fn on_interrupt(
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
-    let asked = MAILBOX.thread.load(Ordering::Relaxed) == sys_thread::number()
-        && MAILBOX
-            .state
-            .compare_exchange(ASKED, WRITING, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok();
-    if !asked {
+    if !replace(question_to(sys_thread::number()), WRITING) {
         return pass_on(signal, info, context);
     }
     // SAFETY: `WRITING` was set above, by this handler (I-11).
