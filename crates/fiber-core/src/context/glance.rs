@@ -65,17 +65,17 @@ impl Glance {
             return;
         };
         self.fiber = Some(current.owner());
-        context.each_started(|header| {
-            if !ptr::eq(header, current) {
-                if let Some(place) = self.neighbours.get_mut(self.neighbours_total) {
-                    *place = Some(Neighbour {
-                        fiber: header.owner(),
-                        waiting_for: header.waiting_for().get(),
-                    });
-                }
-                self.neighbours_total += 1;
-            }
-        });
+        // No further than there is room: a worker may have a million of them.
+        let others = context
+            .started_fibers()
+            .filter(|header| !ptr::eq(*header, current));
+        for (place, header) in self.neighbours.iter_mut().zip(others) {
+            *place = Some(Neighbour {
+                fiber: header.owner(),
+                waiting_for: header.waiting_for().get(),
+            });
+        }
+        self.neighbours_total = context.started().saturating_sub(1);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::{
+    iter,
     panic::Location,
     ptr::{self, NonNull},
 };
@@ -283,12 +284,15 @@ impl Context {
         unstarted
     }
 
-    pub(super) fn each_started(&self, mut visit: impl FnMut(&Header)) {
-        let mut at = self.started.get();
-        while let Some(header) = reach(at) {
-            at = header.all_next.get();
-            visit(header);
-        }
+    pub(super) fn each_started(&self, visit: impl FnMut(&Header)) {
+        self.started_fibers().for_each(visit);
+    }
+
+    /// Newest first. Whoever is given out may be taken out of the list meanwhile.
+    pub(super) fn started_fibers(&self) -> impl Iterator<Item = &Header> {
+        iter::successors(reach(self.started.get()), |header| {
+            reach(header.all_next.get())
+        })
     }
 }
 
