@@ -58,9 +58,9 @@ def stack_pointer():
 
 
 class Fiber:
-    """One fiber that has a stack."""
+    """One fiber that has a stack, or several: its own, and larger ones that it is on for a while."""
 
-    def __init__(self, base, header, layout):
+    def __init__(self, header, layout, places):
         at = dict(zip(WORDS, struct.unpack("<8Q", read(layout, 8 * len(WORDS)))))
         if at["version"] != VERSION:
             raise gdb.GdbError(f"the program's layout is version {at['version']}, not {VERSION}")
@@ -69,21 +69,23 @@ class Fiber:
         self.name = text(header + at["name"])
         self.waiting_for = text(header + at["waiting_for"])
         self.is_parked = struct.unpack("<I", read(header + at["wake"], 4))[0] == PARKED
-        self.base = base
-        self.limit = word(header + at["stack_limit"])
+        own = word(header + at["stack_limit"])
+        self.stacks = [(own if low < own < base else low, base) for low, base in places]
         self.saved = self.find_saved(header + at["coroutine"], at["coroutine_bytes"])
 
     def find_saved(self, coroutine, length):
-        """The saved stack pointer: the lowest address within the stack that the coroutine holds."""
+        """The saved stack pointer: the lowest address within a stack that the coroutine holds."""
         words = struct.unpack(f"<{length // 8}Q", read(coroutine, length // 8 * 8))
-        inside = [value for value in words if self.limit < value < self.base - HEADER_BYTES]
-        return min(inside) if inside else None
+        return min((value for value in words if self.is_inside(value)), default=None)
+
+    def is_inside(self, address):
+        return any(limit < address < base - HEADER_BYTES for limit, base in self.stacks)
 
     def thread(self):
-        """The thread that runs on its stack right now, if one does."""
+        """The thread that runs on one of its stacks right now, if one does."""
         for thread in gdb.selected_inferior().threads():
             thread.switch()
-            if self.limit <= stack_pointer() < self.base:
+            if self.is_inside(stack_pointer()):
                 return thread
         return None
 
@@ -134,24 +136,27 @@ def limited(backtrace):
 
 
 def stacks():
-    """The base of every place for a stack."""
+    """Every place for a stack: its lowest address, and its base."""
     table, used = symbol("host_linux::slabs::TABLE"), word(symbol("host_linux::slabs::USED"))
     for index in range(used):
         entry = word(table + 8 * index)
         if entry:
             size = CLASS_BYTES[(entry & 7) - 1]
             start = entry & ~0xFFF
-            yield from range(start + size, start + SLAB_BYTES + 1, size)
+            yield from ((low, low + size) for low in range(start, start + SLAB_BYTES, size))
 
 
 def fibers():
-    for base in stacks():
+    found = {}
+    for low, base in stacks():
         try:
             magic, header, layout = struct.unpack("<3Q", read(base - HEADER_BYTES, 24))
         except gdb.MemoryError:
             continue
         if magic == MAGIC:
-            yield Fiber(base, header, layout)
+            found.setdefault((header, layout), []).append((low, base))
+    for (header, layout), places in found.items():
+        yield Fiber(header, layout, places)
 
 
 class InfoFibers(gdb.Command):

@@ -7,7 +7,7 @@ use crate::steps::{is_installed, succeeds};
 use crate::workspace::Workspace;
 
 /// What must be shown of each fiber, in this order.
-const SHOWN: [&[&str]; 3] = [
+const SHOWN: [&[&str]; 4] = [
     &["'main'", "parked::main", "stop_here"],
     &[
         "'diver'",
@@ -16,6 +16,13 @@ const SHOWN: [&[&str]; 3] = [
         "parked::wait_at_depth",
     ],
     &["'sleeper'", "waits for sleep", "switch_out", "parked::main"],
+    // On a larger stack than its own for a while.
+    &[
+        "'guest'",
+        "waits for unpark",
+        "switch_out",
+        "parked::wait_as_guest",
+    ],
 ];
 
 pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Result<Outcome, String> {
@@ -85,7 +92,8 @@ mod tests {
     const GOOD: &str = "1.1 'main' runs\n #0 stop_here\n #1 parked::main\n\n\
         1.2 'diver' waits for unpark\n switch_out\n parked::wait_at_depth\n \
         parked::wait_at_depth\n parked::wait_at_depth\n parked::wait_at_depth\n\n\
-        1.3 'sleeper' waits for sleep\n switch_out\n parked::main\n\nexited normally";
+        1.3 'sleeper' waits for sleep\n switch_out\n parked::main\n\n\
+        1.4 'guest' waits for unpark\n switch_out\n parked::wait_as_guest\n\nexited normally";
 
     #[test]
     fn a_listing_with_every_fiber_and_its_frames_passes() {
@@ -96,7 +104,7 @@ mod tests {
     fn a_fiber_that_is_missing_or_has_no_frames_is_named() {
         let error = verdict(&GOOD.replace("'diver'", "'other'")).expect_err("no diver");
         assert!(error.contains("'diver'"), "{error}");
-        let error = verdict(&GOOD.replace("parked::main\n\nexited", "\n\nexited"));
+        let error = verdict(&GOOD.replace("parked::main\n\n1.4", "\n\n1.4"));
         assert!(error.expect_err("no frames").contains("'sleeper'"));
     }
 }

@@ -5,7 +5,7 @@
 
 use core::{error::Error, hint::black_box, time::Duration};
 
-use fiber_core::env::StackClass;
+use fiber_core::{big_stack::on_big_stack, env::StackClass};
 use fiber_sched::{FiberBuilder, JoinHandle, Runtime, SpawnError, park, sleep, yield_now};
 use host_linux::{Config, Linux};
 
@@ -16,8 +16,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let fibers = [
             waiting("sleeper", StackClass::K64, || sleep(Duration::MAX))?,
             waiting("diver", StackClass::K256, || wait_at_depth(3))?,
+            waiting("guest", StackClass::K64, || {
+                on_big_stack(StackClass::M1, wait_as_guest).expect("there is a stack");
+            })?,
         ];
-        // Until both wait.
+        // Until all wait.
         for _ in 0..10 {
             yield_now();
         }
@@ -44,7 +47,13 @@ fn wait_at_depth(depth: u32) {
     black_box(depth);
 }
 
-/// Where to stop: both fibers wait. A name that is short wherever it is looked for.
+#[inline(never)]
+fn wait_as_guest() {
+    park();
+    black_box(());
+}
+
+/// Where to stop: all fibers wait. A name that is short wherever it is looked for.
 #[unsafe(no_mangle)]
 #[inline(never)]
 fn stop_here(fibers: &[JoinHandle<()>]) {
