@@ -1,14 +1,14 @@
 //! All fibers of a runtime at one moment, for whoever asks why nothing moves.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::{fmt, panic::Location, time::Duration};
 
 use fiber_core::{
     Id,
-    blocking::blocking,
     context::Neighbour,
     env::{Env, Frame, Trace, WorkerId},
-    operation::perform_until,
+    operation::{Latch, perform_until},
+    spin::SpinLock,
     stack::Owner,
 };
 
@@ -131,7 +131,8 @@ impl Runtime {
     /// own fibers included.
     ///
     /// # Suspends
-    /// Until every worker has answered, or its time is over.
+    /// Until every worker has answered, or its time is over, and until a helper of the host has
+    /// read the names of functions; without names if none is free within as much time again.
     ///
     /// # Cancellation
     /// A cancelled fiber unwinds here.
@@ -162,18 +163,73 @@ impl Runtime {
                 ask.take_answer()
             })
             .collect();
-        // Names of functions are read from files, on more stack than a fiber may have.
-        let shared = Arc::clone(self.shared_arc());
         if shared.env.trace().is_none() {
-            return resolve(&shared, answers);
+            return resolve(shared, answers, None);
         }
-        blocking(move || resolve(&shared, answers))
+        Reading::new(answers).finish(self.shared_arc(), options.grace)
     }
 }
 
-fn resolve(shared: &Shared, answers: Vec<Option<Answer>>) -> Dump {
+/// Answers whose functions get names: these are read from files, on more stack than a fiber may
+/// have, so that a helper does it. If none is free in time there are no names.
+struct Reading {
+    unread: SpinLock<Option<Vec<Option<Answer>>>>,
+    read: SpinLock<Option<Dump>>,
+    done: Latch,
+}
+
+impl Reading {
+    fn new(answers: Vec<Option<Answer>>) -> Arc<Self> {
+        Arc::new(Self {
+            unread: SpinLock::new(Some(answers)),
+            read: SpinLock::new(None),
+            done: Latch::new(),
+        })
+    }
+
+    fn finish(self: Arc<Self>, shared: &Arc<Shared>, grace: Duration) -> Dump {
+        let (reading, of) = (Arc::clone(&self), Arc::clone(shared));
+        // A pool that has no room is one that has no helper free in time.
+        let _ = shared.env.offload(Box::new(move || reading.read(&of)));
+        loop {
+            let _ = perform_until(self.done.wait_operation("names for a dump"), Some(grace));
+            let is_done = self.done.is_open();
+            if let Some(dump) = self.read.lock().take() {
+                return dump;
+            }
+            let unread = self.unread.lock().take();
+            if let Some(answers) = unread {
+                return resolve(shared, answers, None);
+            }
+            if is_done {
+                // The helper has panicked, and taken the answers with it.
+                return resolve(shared, Vec::new(), None);
+            }
+            // A helper has begun, and comes to an end.
+        }
+    }
+
+    fn read(&self, shared: &Shared) {
+        let unread = self.unread.lock().take();
+        let Some(answers) = unread else { return };
+        let _done = Opens(&self.done);
+        let dump = resolve(shared, answers, shared.env.trace());
+        *self.read.lock() = Some(dump);
+    }
+}
+
+/// Opens the latch in whatever way its helper ends.
+struct Opens<'reading>(&'reading Latch);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+fn resolve(shared: &Shared, answers: Vec<Option<Answer>>, trace: Option<&dyn Trace>) -> Dump {
     let mut names = Names {
-        trace: shared.env.trace(),
+        trace,
         known: BTreeMap::new(),
     };
     let workers = (0..).map(WorkerId).zip(answers);

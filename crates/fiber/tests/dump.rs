@@ -309,3 +309,32 @@ fn a_simulated_runtime_gives_the_same_dump_under_the_same_seed() {
         assert!(text.contains("5 waiting for unpark"), "{text}");
     }
 }
+
+#[test]
+fn a_dump_has_no_names_rather_than_wait_for_helpers_that_are_stuck() {
+    let linux = Linux::new(Config::default().helpers_max(1)).unwrap();
+    let run = Runtime::builder(linux).workers(2).run(|| {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let stuck = spawn(move || fiber::blocking(move || released.recv().unwrap()));
+        let runtime = Runtime::current().unwrap();
+        loop {
+            let options = DumpOptions::default().grace(Duration::from_millis(20));
+            let dump = runtime.dump_with(&options);
+            // Before the helper has begun with that call, it is free for a dump.
+            let all: usize = dump.workers.iter().map(|worker| worker.fibers.len()).sum();
+            assert!(all > 0, "{dump}");
+            let frames = |fiber: &FiberDump| fiber.frames.len();
+            if dump
+                .workers
+                .iter()
+                .flat_map(|worker| &worker.fibers)
+                .all(|f| frames(f) == 0)
+            {
+                break;
+            }
+        }
+        release.send(()).unwrap();
+        stuck.join().unwrap();
+    });
+    run.unwrap();
+}

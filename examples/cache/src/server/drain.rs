@@ -3,12 +3,11 @@
 //! The acceptor and every connection hold a [`Presence`]; when the last is gone, so are they all.
 //! A connection looks at it after each batch, and a quiet one is in a list, to be woken.
 
-use alloc::sync::Arc;
+use alloc::{collections::BTreeSet, sync::Arc};
 use core::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use std::collections::HashSet;
 
 use fiber::{
     Id,
@@ -52,7 +51,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Quiet {
     is_draining: bool,
-    connections: HashSet<Id>,
+    /// In order: who is woken first must be the same in each run of a simulated world.
+    connections: BTreeSet<Id>,
 }
 
 impl Drain {
