@@ -58,6 +58,17 @@ impl TimeoutScope {
 ///
 /// # Panics
 /// Outside of a fiber: a plain thread cannot be unwound from outside.
+///
+/// In a function whose errors are std's, the time that is over becomes one of those:
+///
+/// ```
+/// use std::{io, time::Duration};
+///
+/// fn answer(ask: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
+///     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+///     fiber_core::timeout::timeout(Duration::from_secs(1), ask).map_err(late)?
+/// }
+/// ```
 pub fn timeout<T>(span: Duration, body: impl FnOnce() -> T) -> Result<T, Elapsed> {
     Context::with_fiber("timeout", |context, fiber| {
         let scope = pin!(TimeoutScope {

@@ -4,7 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use crossbeam_utils::CachePadded;
 use fiber_core::{
-    Context, Id,
+    Id,
     env::{SharedEnv, Watching, WorkerId},
     fiber::{Inbox, Runnable},
     request::RawDescriptor,
@@ -70,7 +70,7 @@ pub(crate) struct Shared {
     fault: SpinLock<Option<RunFault>>,
     pub(crate) rest: Rest,
     pub(crate) watching: SpinLock<Option<Arc<dyn Watching>>>,
-    asleep_logged: AtomicBool,
+    asleep_told: AtomicBool,
     abandoned: AtomicBool,
 }
 
@@ -103,7 +103,7 @@ impl Shared {
             fault: SpinLock::new(None),
             rest: Rest::new(),
             watching: SpinLock::new(None),
-            asleep_logged: AtomicBool::new(false),
+            asleep_told: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
         })
     }
@@ -275,16 +275,18 @@ impl Shared {
         matches!(*self.fault.lock(), Some(RunFault::AllAsleep))
     }
 
-    /// Says once that every fiber is parked. In an open world a plain thread may still wake one.
-    /// The report lets nothing suspend while it is told (I-8).
-    pub(crate) fn log_asleep(&self, context: &Context) {
-        if self.live() == 0 || self.asleep_logged.swap(true, Ordering::Relaxed) {
-            return;
+    /// Nothing can happen any more by itself: has every worker say so, once. False if they have,
+    /// or there is nobody to tell of.
+    pub(crate) fn begin_to_tell_asleep(&self) -> bool {
+        if self.live() == 0 || self.asleep_told.swap(true, Ordering::SeqCst) {
+            return false;
         }
-        context.report(|fiber| {
-            let fiber = ParkedFiber::from(fiber);
-            tracing::warn!(target: "fiber::sched", %fiber, "all fibers are asleep");
-        });
+        self.unpark_all();
+        true
+    }
+
+    pub(crate) fn tells_asleep(&self) -> bool {
+        self.asleep_told.load(Ordering::SeqCst)
     }
 }
 

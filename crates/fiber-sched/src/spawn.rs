@@ -32,7 +32,7 @@ pub enum SpawnError {
     },
     /// Every dedicated worker has its fiber.
     #[error(
-        "all {dedicated} dedicated workers have a fiber: raise `Builder::dedicated` of the runtime"
+        "none of the {dedicated} dedicated workers is free: raise the runtime's `Builder::dedicated`"
     )]
     NoDedicatedWorker {
         /// How many there are.

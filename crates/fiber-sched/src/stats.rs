@@ -60,7 +60,8 @@ pub struct WorkerStats {
     pub requests: u64,
     /// The most requests that were handed over in one turn.
     pub batch_max: u64,
-    /// Fibers that wait for their turn, started or not.
+    /// Fibers that wait for their turn, started or not; those of the round that runs count, the
+    /// one that asks included.
     pub queued: u64,
     /// The most started fibers that ever waited for their turn at once.
     pub queued_max: u64,
@@ -134,14 +135,21 @@ impl Stats {
     }
 
     /// How unevenly the sharing workers were busy: the busiest one's time by the least busy one's.
-    /// 1 is even; `None` while one of them has not been busy at all.
+    /// 1 is even; `None` while one of them has not been busy at all, and for a runtime with so
+    /// little to do that nobody has been for a tenth of a second.
     pub fn imbalance(&self) -> Option<f64> {
         let busy = self.workers.iter().filter(|worker| !worker.dedicated);
         let busy: Vec<_> = busy.map(|worker| worker.busy.as_secs_f64()).collect();
         let least = busy.iter().copied().reduce(f64::min)?;
         let most = busy.iter().copied().reduce(f64::max)?;
-        (least > 0.0).then(|| most / least)
+        (least > 0.0 && most >= 0.1).then(|| most / least)
     }
+}
+
+fn kibibytes(bytes: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a size to be read")]
+    let kibibytes = bytes as f64 / 1024.0;
+    kibibytes
 }
 
 /// All workers' samples, one entry for each place and class.
@@ -176,14 +184,18 @@ impl fmt::Display for Stats {
         for worker in &self.workers {
             write!(f, "\n{worker}")?;
         }
-        write!(f, "\nstacks: {} with workers", self.stacks.in_use())?;
+        write!(
+            f,
+            "\nstacks: {} with workers and their fibers",
+            self.stacks.in_use()
+        )?;
         for class in StackClass::ALL {
             let stats = self.stacks.of(class);
             if stats.mapped_bytes > 0 {
                 let (kib, mapped) = (class.bytes() >> 10, stats.mapped_bytes >> 20);
                 write!(
                     f,
-                    "; {kib} KiB: {} in use, {} warm, {} cold, {mapped} MiB mapped, {} trims",
+                    "; {kib} KiB: {} lent, {} warm, {} cold, {mapped} MiB mapped, {} trims",
                     stats.in_use, stats.warm, stats.cold, stats.trims
                 )?;
             }
@@ -197,8 +209,9 @@ impl fmt::Display for Stats {
             }
             write!(
                 f,
-                ": {} of {kib} KiB of stack used at the deepest, in {} samples",
-                site.deepest_bytes, site.samples
+                ": {:.1} of {kib} KiB of stack used at the deepest ({} measured)",
+                kibibytes(site.deepest_bytes),
+                site.samples
             )?;
         }
         Ok(())

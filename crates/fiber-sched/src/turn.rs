@@ -21,6 +21,7 @@ use crate::{
     counters::Counters,
     error::RunFault,
     local::Local,
+    report::ParkedFiber,
     rounds::Rounds,
     shared::{Phase, Shared},
 };
@@ -41,6 +42,8 @@ pub(crate) struct Turn<'worker> {
     cancelled: bool,
     /// Whether this worker is counted as quiet.
     quiet: bool,
+    /// Whether this worker has told that all fibers are asleep.
+    told_asleep: bool,
     /// Whether it has risen, and what it was called for may be left to others.
     risen: bool,
     rounds: Rounds,
@@ -58,6 +61,7 @@ impl<'worker> Turn<'worker> {
             id,
             cancelled: false,
             quiet: false,
+            told_asleep: false,
             risen: false,
             rounds: Rounds::default(),
             accounted: context.now(),
@@ -69,6 +73,7 @@ impl<'worker> Turn<'worker> {
     pub(crate) fn work(&mut self) {
         while self.shared().phase() != Phase::Stopped {
             self.heed_phase();
+            self.tell_asleep();
             if self.local.lane.asks.is_waiting() {
                 self.local.lane.answer(self.context);
             }
@@ -144,6 +149,21 @@ impl<'worker> Turn<'worker> {
             self.context.cancel_all();
             self.shared().heeded();
         }
+    }
+
+    /// Every fiber of the runtime is parked. In an open world a plain thread may still wake one.
+    /// The report lets nothing suspend while it is told (I-8).
+    fn tell_asleep(&mut self) {
+        if self.told_asleep || !self.shared().tells_asleep() {
+            return;
+        }
+        self.told_asleep = true;
+        self.context.report(|fiber| {
+            if fiber.is_parked {
+                let fiber = ParkedFiber::from(fiber);
+                tracing::warn!(target: "fiber::sched", %fiber, "all fibers are asleep");
+            }
+        });
     }
 
     fn fire_timers(&self) {
@@ -310,8 +330,12 @@ impl<'worker> Turn<'worker> {
             return Wait::Forever;
         }
         if !shared.closed_world {
-            shared.log_asleep(self.context);
-            return Wait::Forever;
+            // Everybody is to tell of its own fibers, once; then all are quiet again.
+            return if shared.begin_to_tell_asleep() {
+                Wait::No
+            } else {
+                Wait::Forever
+            };
         }
         if phase >= Phase::Cancelling {
             // They were cancelled and cannot be: masked, or without unwinding. They are abandoned.

@@ -8,8 +8,8 @@ use core::{
 };
 use std::{panic, sync::Mutex};
 
-use fiber_core::script::ScriptEnv;
-use fiber_sched::{FiberBuilder, Runtime};
+use fiber_core::script::{Script, ScriptEnv};
+use fiber_sched::{FiberBuilder, Runtime, WorkerId};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -23,7 +23,7 @@ struct Collector;
 
 impl Subscriber for Collector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "fiber::core"
+        ["fiber::core", "fiber::sched"].contains(&metadata.target())
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -66,6 +66,8 @@ fn told(words: &[&str]) -> usize {
 #[test]
 fn a_fiber_s_life_is_told_and_a_subscriber_that_panics_ends_nothing() {
     tracing::subscriber::set_global_default(Collector).unwrap();
+    every_worker_tells_of_its_own_when_all_are_asleep();
+    TOLD.lock().unwrap().clear();
     let run = || {
         Runtime::builder(ScriptEnv::new()).workers(1).run(|| {
             let fiber = FiberBuilder::new().name("told").spawn(|| 7).unwrap();
@@ -82,4 +84,28 @@ fn a_fiber_s_life_is_told_and_a_subscriber_that_panics_ends_nothing() {
     assert!(broken.is_err(), "{broken:?}");
     assert_eq!(told(&["'main'", "started"]), 2);
     assert_eq!(told(&["'main'", "ended"]), 2);
+}
+
+/// In an open world, where a plain thread wakes the main fiber once it has seen that it was told.
+fn every_worker_tells_of_its_own_when_all_are_asleep() {
+    let env = ScriptEnv::with(Script::new().outsiders());
+    let run = Runtime::builder(env).workers(3).run(|| {
+        for worker in 0..3 {
+            let name = format!("sleeper {worker}");
+            let fiber = FiberBuilder::new().name(name).worker(WorkerId(worker));
+            drop(fiber.spawn(fiber_sched::park).unwrap());
+        }
+        let main = fiber_sched::current().unwrap();
+        let waker = std::thread::spawn(move || {
+            let all = |worker| told(&["all fibers are asleep", &format!("sleeper {worker}")]) > 0;
+            while !(0..3).all(all) {
+                std::thread::yield_now();
+            }
+            main.unpark();
+        });
+        while !waker.is_finished() {
+            fiber_sched::park();
+        }
+    });
+    run.unwrap();
 }

@@ -3,7 +3,7 @@
 extern crate alloc;
 
 use alloc::{format, string::ToString, vec::Vec};
-use core::ptr;
+use core::{ops::Range, ptr};
 
 use fiber_core::env::{Frame, Trace};
 
@@ -11,9 +11,13 @@ use crate::linux::Linux;
 
 impl Trace for Linux {
     #[inline(never)]
-    fn capture(&self, into: &mut [usize]) -> usize {
+    fn capture(&self, stack: Range<usize>, into: &mut [usize]) -> usize {
         let mut len = 0;
         let take = |frame: &backtrace::Frame| {
+            let at = frame.sp().addr();
+            if at != 0 && !stack.contains(&at) {
+                return false;
+            }
             let Some(place) = into.get_mut(len) else {
                 return false;
             };
@@ -55,7 +59,7 @@ mod tests {
     fn a_backtrace_names_the_function_that_took_it_and_where_it_is() {
         let linux = Linux::new(Config::default()).unwrap();
         let mut addresses = [0; 32];
-        let len = linux.capture(&mut addresses);
+        let len = linux.capture(0..usize::MAX, &mut addresses);
         let frames: Vec<Frame> = addresses[..len]
             .iter()
             .flat_map(|&address| linux.frames_at(address))

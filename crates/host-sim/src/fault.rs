@@ -42,6 +42,9 @@ pub enum Action {
     Welcome(NodeHandle),
     /// Sends the node a signal. What its program has asked to be told of, it is told; what it has
     /// not, ends the node as [`Action::Kill`] does. A node that is down hears nothing.
+    ///
+    /// A world whose nodes have all ended is finished, also where a signal has ended one: name the
+    /// node with [`Sim::until`](crate::Sim::until) where its program has to end by itself.
     Signal(NodeHandle, Signal),
 }
 

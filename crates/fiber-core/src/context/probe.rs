@@ -49,7 +49,9 @@ impl Probe {
         let trace = unsafe { probe.trace.as_ref() };
         let mut into = probe.into;
         // SAFETY: as above, exclusively (I-3).
-        probe.len.set(trace.capture(unsafe { into.as_mut() }));
+        let into = unsafe { into.as_mut() };
+        let stack = probe.limit..probe.limit + probe.bytes;
+        probe.len.set(trace.capture(stack, into));
     }
 }
 

@@ -5,7 +5,7 @@
 //! the kernel, where it is right now.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
-use core::{fmt, time::Duration};
+use core::{fmt, ops::Range, time::Duration};
 
 use super::EnvError;
 use crate::context::Glance;
@@ -91,10 +91,10 @@ impl Sample {
 
 /// How a host knows where code is.
 pub trait Trace: Send + Sync {
-    /// Writes the return addresses of the caller's frames, innermost first; gives how many there
-    /// are, at most as many as fit. Never unwinds, and needs no more than some kilobytes of the
-    /// caller's stack.
-    fn capture(&self, into: &mut [usize]) -> usize;
+    /// Writes the return addresses of the caller's frames, innermost first, up to the first frame
+    /// that lies outside of `stack`; gives how many there are, at most as many as fit. Never
+    /// unwinds, and needs no more than some kilobytes of the caller's stack.
+    fn capture(&self, stack: Range<usize>, into: &mut [usize]) -> usize;
 
     /// The functions at an address, the innermost first: several where some were inlined, none
     /// where there is no code that has a name. Reads files the first time, and needs a whole

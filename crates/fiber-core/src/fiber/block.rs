@@ -89,7 +89,13 @@ impl<F: FnOnce() -> T, T> Block<F, T> {
     fn discard(header: NonNull<Header>) {
         let slot = Self::replace(header, Slot::Taken);
         if let Slot::Result(Err(reason @ ExitReason::Panicked(_))) = &slot {
-            tracing::error!(target: "fiber::core", %reason, "a detached fiber ended by a panic");
+            // SAFETY: who discards a result holds a reference to the block (I-3).
+            let fiber = unsafe { header.as_ref() };
+            tracing::error!(
+                target: "fiber::core",
+                fiber = %fiber.handle(), spawned_at = %fiber.spawned_at(), %reason,
+                "a detached fiber ended by a panic"
+            );
         }
         drop(slot);
     }
