@@ -32,7 +32,7 @@ pub enum SpawnError {
     },
     /// Every dedicated worker has its fiber.
     #[error(
-        "none of the {dedicated} dedicated workers is free: raise the runtime's `Builder::dedicated`"
+        "none of {dedicated} dedicated workers is free: raise the runtime's `Builder::dedicated`"
     )]
     NoDedicatedWorker {
         /// How many there are.
