@@ -154,9 +154,11 @@ fn valgrind(workspace: &Workspace, log: &mut Log) -> Result<Outcome, String> {
     log.run(
         Command::new("valgrind")
             .args(["-q", "--error-exitcode=9"])
+            .arg("--suppressions=tools/valgrind.supp")
             .arg(program)
             // It runs one thread at a time, and does not let go of it in a ring's wait.
-            .env("HOST_LINUX_IO", "poll"),
+            .env("HOST_LINUX_IO", "poll")
+            .current_dir(&workspace.root),
     )?;
     Ok(Outcome::Passed)
 }
