@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "only tests are built from this")]
 
+extern crate alloc;
+
+use alloc::sync::Arc;
 use core::{
     fmt::{self, Write},
     sync::atomic::{AtomicBool, Ordering},
@@ -96,16 +99,20 @@ fn every_worker_tells_of_its_own_when_all_are_asleep() {
             drop(fiber.spawn(fiber_sched::park).unwrap());
         }
         let main = fiber_sched::current().unwrap();
+        let all_told = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&all_told);
         let waker = std::thread::spawn(move || {
             let all = |worker| told(&["all fibers are asleep", &format!("sleeper {worker}")]) > 0;
             while !(0..3).all(all) {
                 std::thread::yield_now();
             }
+            seen.store(true, Ordering::SeqCst);
             main.unpark();
         });
-        while !waker.is_finished() {
+        while !all_told.load(Ordering::SeqCst) {
             fiber_sched::park();
         }
+        waker.join().unwrap();
     });
     run.unwrap();
 }
