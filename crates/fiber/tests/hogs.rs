@@ -353,7 +353,13 @@ fn the_watchdog_sleeps_while_all_workers_do() {
     on_each_driver(2, |builder| {
         builder
             .run(|| {
-                let watch = watch_thread().expect("it runs beside the runtime");
+                // It gives itself its name once it runs, which may be later than this.
+                let watch = loop {
+                    match watch_thread() {
+                        Some(watch) => break watch,
+                        None => sleep(MILLI),
+                    }
+                };
                 sleep(MILLI * 50);
                 let before = switches_of(&watch);
                 // Some thirty periods. It looks once when the worker falls asleep, and once more
