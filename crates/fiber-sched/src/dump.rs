@@ -272,7 +272,10 @@ fn busy(shared: &Shared, worker: WorkerId, names: &mut Names<'_>) -> WorkerDump 
         .watch()
         .zip(lane.seen())
         .and_then(|(watch, seen)| watch.sample(seen.thread));
-    let Some(sample) = sample else { return dump };
+    // Between two fibers it has nobody to tell of: then its fibers are counted and no more.
+    let Some(sample) = sample.filter(|sample| sample.glance.fiber.is_some()) else {
+        return dump;
+    };
     if let Some(owner) = &sample.glance.fiber {
         let frames = names.frames(&sample.addresses);
         dump.fibers

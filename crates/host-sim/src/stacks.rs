@@ -66,6 +66,8 @@ impl Free {
             Some(rest) => rest,
             None => map_slab(class)?,
         };
+        // Kept at once: a guard that fails is tried again there, and not on another new slab.
+        self.rest = Some((start, left));
         guard(start)?;
         // SAFETY: there is a whole stride left of the mapping (I-3).
         let base = unsafe { start.add(stride) };
