@@ -82,7 +82,7 @@ impl WorkerStats {
         }
     }
 
-    /// Requests for each turn that had any to hand over, or might have had.
+    /// Requests for each turn, in the mean; 0 before the first one.
     pub fn batch_mean(&self) -> f64 {
         if self.turns == 0 {
             return 0.0;
