@@ -267,7 +267,6 @@ impl<'a, 'mutex, T: ?Sized> WaitOperation<'a, 'mutex, T> {
 // that lock (I-2); they unlink whom they notify, and `retract` unlinks the others (I-12).
 unsafe impl<T: ?Sized> Operation for WaitOperation<'_, '_, T> {
     type Output = ();
-    const ARMS: u16 = 1;
 
     fn name(&self) -> &'static str {
         "a condition variable"

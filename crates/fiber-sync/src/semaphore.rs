@@ -234,7 +234,6 @@ pub struct AcquireOperation<'semaphore> {
 // it unlink it, and `retract` unlinks it otherwise (I-12).
 unsafe impl<'semaphore> Operation for AcquireOperation<'semaphore> {
     type Output = SemaphorePermit<'semaphore>;
-    const ARMS: u16 = 1;
 
     fn name(&self) -> &'static str {
         "a semaphore"

@@ -99,7 +99,6 @@ pub struct PlaceOperation<'room> {
 // it unlink it, and `retract` unlinks it otherwise (I-12).
 unsafe impl<'room> Operation for PlaceOperation<'room> {
     type Output = Place<'room>;
-    const ARMS: u16 = 1;
 
     fn name(&self) -> &'static str {
         "room in the helper pool"

@@ -94,6 +94,8 @@ pub(crate) struct Header {
     scopes: Cell<*const TimeoutScope>,
     /// Whether a cancel or a timeout unwinds it, rather than a panic.
     interrupted: Cell<bool>,
+    /// Whether it has ever held a lock, so that others may wait for it.
+    has_held: Cell<bool>,
     yielder: Cell<*const Yielder<Resume, ()>>,
     stack_limit: Cell<usize>,
     coroutine: UnsafeCell<Option<FiberCoroutine>>,
@@ -125,6 +127,7 @@ impl Header {
             waiting_for: Cell::new("its first run"),
             scopes: Cell::new(ptr::null()),
             interrupted: Cell::new(false),
+            has_held: Cell::new(false),
             yielder: Cell::new(ptr::null()),
             stack_limit: Cell::new(0),
             coroutine: UnsafeCell::new(None),
@@ -246,6 +249,10 @@ impl Header {
 
     pub(crate) fn interrupted(&self) -> &Cell<bool> {
         &self.interrupted
+    }
+
+    pub(crate) fn has_held(&self) -> &Cell<bool> {
+        &self.has_held
     }
 
     pub(crate) fn waiting_for(&self) -> &Cell<&'static str> {

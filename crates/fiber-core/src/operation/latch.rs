@@ -91,7 +91,6 @@ impl LatchOperation<'_> {
 // that lock too, and `retract` unlinks under it (I-12).
 unsafe impl Operation for LatchOperation<'_> {
     type Output = ();
-    const ARMS: u16 = 1;
 
     fn name(&self) -> &'static str {
         self.name

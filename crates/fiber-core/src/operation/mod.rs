@@ -17,6 +17,8 @@
 //! performer's frame. So no reference counts are needed, and nothing is allocated.
 
 mod cell;
+mod deadlock;
+mod holder;
 mod latch;
 mod list;
 #[cfg(all(test, loom))]
@@ -25,6 +27,8 @@ mod perform;
 
 pub use self::{
     cell::{Claim, WaitCell, Waiter},
+    deadlock::{Deadlock, Link},
+    holder::{Holder, HolderCell, Resource, Waits},
     latch::{Latch, LatchOperation},
     list::{Match, Partner, WaitList, WaitNode},
     perform::{
@@ -34,10 +38,16 @@ pub use self::{
 
 use core::pin::Pin;
 
+use crate::env::Instant;
+
 /// Something that one can block on.
 ///
-/// A performer calls, on one pinned value: `try_now`; if that gives nothing, `publish` once; then
-/// `retract` once; and after a commit `finish` once.
+/// A performer calls, on one pinned value: `prepare` once; `try_now`; if that gives nothing,
+/// `publish` once; then, whenever it is woken for nothing, `look_again`; then `retract` once; and
+/// in the end `finish` after a commit, `refuse` after a deadlock, `lose` after anything else.
+///
+/// A primitive with one arm implements `name`, `try_now`, `publish`, `retract` and `finish`; the
+/// other methods are for combinators, and for locks.
 ///
 /// # Safety
 /// Implementors promise:
@@ -49,15 +59,39 @@ pub unsafe trait Operation {
     /// What performing it gives.
     type Output;
 
-    /// How many arms it has.
-    const ARMS: u16;
-
     /// What a parked performer waits for, for reports.
     fn name(&self) -> &'static str;
+
+    /// What comes before anything is tried: the user's guards, which may park and unwind. Asked
+    /// twice it does nothing.
+    fn prepare(&mut self, _how: How) {}
+
+    /// How many arms it has, once it was prepared.
+    fn arms(&self) -> u16 {
+        1
+    }
+
+    /// When the first of its arms that wait for a moment is due, and which one that is. The
+    /// performer watches the clock for it, and commits that arm then. `now` reads the clock.
+    fn due(&self, _now: &dyn Fn() -> Instant) -> Option<(Instant, u16)> {
+        None
+    }
+
+    /// Who could be asked when this will end: for operations with one arm that end by the doing of
+    /// certain fibers only, such as those that hold a lock.
+    fn waits(&self) -> Option<Waits<'_>> {
+        None
+    }
 
     /// Commits if that is possible without waiting; gives the arm. Publishes nothing, does not rely
     /// on the operation staying in place, and does not move what `publish` relies on.
     fn try_now(&mut self) -> Option<u16>;
+
+    /// [`Operation::try_now`] for one arm.
+    fn try_arm(&mut self, arm: u16) -> bool {
+        debug_assert_eq!(arm, 0, "an operation with more arms tries each by itself");
+        self.try_now().is_some()
+    }
 
     /// Links a node for each arm, numbered from `base`, unless one can be committed already.
     ///
@@ -69,6 +103,12 @@ pub unsafe trait Operation {
     /// `cell` stays where it is until `retract` has returned.
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published;
 
+    /// Looks once more whether an arm that was published can commit without a partner: for
+    /// primitives that wake those who wait and let them try again. As `publish` otherwise.
+    fn look_again(self: Pin<&mut Self>, _cell: &WaitCell, _base: u16) -> Published {
+        Published::Waiting
+    }
+
     /// Unlinks every node but that of the `winner`, which its partner has unlinked.
     fn retract(self: Pin<&mut Self>, winner: Option<u16>);
 
@@ -78,6 +118,30 @@ pub unsafe trait Operation {
     /// `arm` was committed, by `try_now`, by `publish` or by a partner, whatever was published has
     /// been retracted, and this is called once: a lock's guard, for one, is made here.
     unsafe fn finish(self: Pin<&mut Self>, arm: u16) -> Self::Output;
+
+    /// What it comes to when nobody is left who could ever end it, as [`Operation::waits`] has
+    /// shown. Instead of `finish`, with nothing committed.
+    fn refuse(self: Pin<&mut Self>, deadlock: Deadlock) -> Self::Output {
+        unreachable!("it waits for nobody, and yet: {deadlock}")
+    }
+
+    /// It was tried, and something else has come of it: another operation of a choice was chosen,
+    /// or none. After everything was retracted, on the performer, outside of every lock. Runs the
+    /// user's code, which may unwind. Asked twice it does nothing.
+    fn lose(self: Pin<&mut Self>) {}
+}
+
+/// What an operation is prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "an operation is performed or only tried"
+)]
+pub enum How {
+    /// Its performer waits for it.
+    Perform,
+    /// It is tried once.
+    Try,
 }
 
 /// What publishing found.

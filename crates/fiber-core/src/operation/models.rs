@@ -98,11 +98,13 @@ struct Card {
 unsafe impl<const N: usize> Operation for Meet<'_, N> {
     /// The arm, and whom it has met.
     type Output = (u16, u32);
-    #[expect(clippy::cast_possible_truncation, reason = "one or two")]
-    const ARMS: u16 = N as u16;
 
     fn name(&self) -> &'static str {
         "somebody"
+    }
+
+    fn arms(&self) -> u16 {
+        N.try_into().expect("one or two")
     }
 
     fn try_now(&mut self) -> Option<u16> {

@@ -46,7 +46,6 @@ impl<'channel, T> SendOperation<'channel, T> {
 // they serve and move the value as they do, and `retract` unlinks otherwise (I-12).
 unsafe impl<T> Operation for SendOperation<'_, T> {
     type Output = Result<(), SendError<T>>;
-    const ARMS: u16 = 1;
 
     fn name(&self) -> &'static str {
         "sending"
@@ -104,7 +103,6 @@ impl<'channel, T> RecvOperation<'channel, T> {
 // SAFETY: as for `SendOperation` (I-2, I-12).
 unsafe impl<T> Operation for RecvOperation<'_, T> {
     type Output = Result<T, RecvError>;
-    const ARMS: u16 = 1;
 
     fn name(&self) -> &'static str {
         "receiving"

@@ -26,7 +26,6 @@ impl<'mutex, T: ?Sized> LockOperation<'mutex, T> {
 // winner's node was unlinked by the one that handed over, and `retract` unlinks the others (I-12).
 unsafe impl<'mutex, T: ?Sized> Operation for LockOperation<'mutex, T> {
     type Output = LockResult<MutexGuard<'mutex, T>>;
-    const ARMS: u16 = 1;
 
     fn name(&self) -> &'static str {
         "a mutex"

@@ -1,0 +1,138 @@
+//! Who holds what others wait for, and since which line of the program.
+//!
+//! A lock notes its holder by id, never by address: a guard may be forgotten and the fiber freed,
+//! and an id never comes back to life (I-4). Noting costs two plain stores, in every build.
+
+use core::{
+    fmt,
+    panic::Location,
+    ptr,
+    sync::atomic::{AtomicPtr, AtomicU64, Ordering},
+};
+
+use crate::{context::Context, id::Id};
+
+/// Something that fibers hold while others wait for it.
+pub trait Resource: Sync {
+    /// What it is, for reports: "a mutex".
+    fn kind(&self) -> &'static str;
+
+    /// Tells of each holder that is known. Called under a lock: takes no lock but its own spin
+    /// locks, and must not be slow.
+    fn holders(&self, tell: &mut dyn FnMut(Holder));
+}
+
+/// What a performer waits for, and where in the program it does.
+#[derive(Clone, Copy)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "implementors of Operation build it"
+)]
+pub struct Waits<'operation> {
+    /// What it waits for.
+    pub resource: &'operation dyn Resource,
+    /// Where it began to wait.
+    pub site: &'static Location<'static>,
+}
+
+impl fmt::Debug for Waits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Waits({} at {})", self.resource.kind(), self.site)
+    }
+}
+
+/// Who holds something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// The fiber; `None` if a plain thread holds it, or a fiber without an id.
+    pub fiber: Option<Id>,
+    /// Where in the program it was taken.
+    pub since: &'static Location<'static>,
+}
+
+impl Holder {
+    /// This fiber, since then.
+    pub const fn new(fiber: Option<Id>, since: &'static Location<'static>) -> Self {
+        Self { fiber, since }
+    }
+
+    /// The caller, from now on.
+    #[inline]
+    pub fn current(since: &'static Location<'static>) -> Self {
+        let fiber = Context::with_current(|_, fiber| {
+            fiber.has_held().set(true);
+            fiber.id()
+        });
+        Self::new(fiber.flatten(), since)
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fiber {
+            Some(fiber) => write!(f, "fiber {fiber}, since {}", self.since),
+            None => write!(f, "a plain thread, since {}", self.since),
+        }
+    }
+}
+
+/// The one holder of a lock, if it is held.
+///
+/// Written by the holder: after it has got the lock, and before it lets go. Others read it at any
+/// time and may read what has just changed; they look again, under a lock of their own, before they
+/// rely on it.
+pub struct HolderCell {
+    fiber: AtomicU64,
+    since: AtomicPtr<Location<'static>>,
+}
+
+impl HolderCell {
+    /// Nobody.
+    pub const fn new() -> Self {
+        Self {
+            fiber: AtomicU64::new(0),
+            since: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// The caller holds it from now on.
+    #[inline]
+    pub fn set(&self, since: &'static Location<'static>) {
+        let holder = Holder::current(since);
+        let fiber = holder.fiber.map_or(0, Id::to_bits);
+        self.fiber.store(fiber, Ordering::Relaxed);
+        let since = ptr::from_ref(since).cast_mut();
+        self.since.store(since, Ordering::Release);
+    }
+
+    /// Nobody holds it; said before it is let go.
+    #[inline]
+    pub fn clear(&self) {
+        self.since.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Who holds it.
+    pub fn get(&self) -> Option<Holder> {
+        let since = self.since.load(Ordering::Acquire);
+        // SAFETY: null, or from the `&'static` given to `set` (I-3).
+        let since = unsafe { since.as_ref() }?;
+        let fiber = Id::from_bits(self.fiber.load(Ordering::Relaxed));
+        Some(Holder::new(fiber, since))
+    }
+}
+
+impl Default for HolderCell {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for HolderCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.get() {
+            Some(holder) => fmt::Display::fmt(&holder, f),
+            None => f.write_str("nobody"),
+        }
+    }
+}
