@@ -28,6 +28,7 @@ const TABLE: [Allowed; 8] = [
         normal: &[
             "corosensei",
             "crossbeam-utils",
+            "pin-project-lite",
             "slab",
             "thiserror",
             "tracing",

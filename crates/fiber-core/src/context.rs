@@ -21,6 +21,7 @@ use core::{
 
 use crate::{
     blocking::Helpers,
+    dice::Dice,
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, WorkerId, hooks},
     fiber::{Bands, Fiber, FiberQueue, Header, Inbox, Priority, Runnable},
     id::{Id, Namespace},
@@ -116,6 +117,7 @@ pub struct Parts {
 pub struct Context {
     env: SharedEnv,
     has_chooser: bool,
+    dice: Dice,
     worker: WorkerId,
     inbox: Arc<dyn Inbox>,
     schedule: Rc<dyn Schedule>,
@@ -152,6 +154,7 @@ impl Context {
         let shard = Shard::new(parts.ids_max, parts.port.unparker()).in_runtime(parts.process);
         Self {
             has_chooser: parts.env.chooser().is_some(),
+            dice: Dice::new(&*parts.env),
             env: parts.env,
             worker: parts.worker,
             inbox: parts.inbox,
@@ -280,6 +283,16 @@ impl Context {
         self.env
             .chooser()
             .map_or(0, |chooser| chooser.choose(site, limit)) as usize
+    }
+
+    /// A number below `n`, which is not 0: a simulator's decision, elsewhere random.
+    #[inline]
+    pub fn roll(&self, site: Site, n: usize) -> usize {
+        if self.has_chooser {
+            self.choose(site, n)
+        } else {
+            self.dice.roll(n)
+        }
     }
 
     pub(crate) fn has_chooser(&self) -> bool {

@@ -19,6 +19,7 @@ pub mod before_io;
 pub mod big_stack;
 pub mod blocking;
 pub mod context;
+pub mod dice;
 pub mod env;
 pub mod error;
 pub mod fiber;

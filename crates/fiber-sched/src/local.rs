@@ -13,7 +13,7 @@ use fiber_core::{
 
 use crate::{
     lane::Lane,
-    place::{Dice, draw},
+    place::SPREAD,
     shared::Shared,
     wheel::Wheel,
 };
@@ -24,7 +24,6 @@ pub(crate) struct Local {
     pub(crate) lane: Arc<Lane>,
     worker: WorkerId,
     pub(crate) wheel: RefCell<Wheel>,
-    dice: Dice,
 }
 
 impl Local {
@@ -34,7 +33,6 @@ impl Local {
             lane: Arc::clone(shared.lane(worker)),
             worker,
             wheel: RefCell::new(Wheel::new(shared.env.now())),
-            dice: Dice::new(&*shared.env),
         }
     }
 
@@ -54,7 +52,7 @@ impl Local {
     }
 
     fn spread(&self, context: &Context, fiber: Runnable) {
-        let draw = |n| draw(context, &self.dice, n);
+        let draw = |n| context.roll(SPREAD, n);
         let worker = self.shared.pick(draw, context.now());
         self.shared.push_shared(worker, fiber);
     }

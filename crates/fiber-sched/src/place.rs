@@ -5,11 +5,9 @@
 //! a small factor of the best choice (Mitzenmacher, "The Power of Two Choices in Randomized Load
 //! Balancing", 2001). Sleepers are called to help themselves.
 
-use core::cell::Cell;
-
 use fiber_core::{
-    Context,
-    env::{Chooser, Entropy, Instant, Site, WorkerId},
+    dice::Dice,
+    env::{Chooser, Instant, Site, WorkerId},
     fiber::{FiberQueue, Runnable},
 };
 
@@ -18,35 +16,7 @@ use crate::shared::Shared;
 /// Home is not looked at more closely while fewer wait there.
 const OVERLOAD_MIN: usize = 64;
 
-const SPREAD: Site = Site::new("sched.spread");
-
-/// A small generator of random numbers, xorshift64* (Vigna, "An experimental exploration of
-/// Marsaglia's xorshift generators, scrambled", 2016). It decides about nothing but balance.
-#[derive(Debug)]
-pub(crate) struct Dice(Cell<u64>);
-
-impl Dice {
-    pub(crate) fn new(entropy: &(impl Entropy + ?Sized)) -> Self {
-        let mut seed = [0; 8];
-        entropy.fill(&mut seed);
-        Self::seeded(u64::from_le_bytes(seed))
-    }
-
-    fn seeded(seed: u64) -> Self {
-        Self(Cell::new(seed | 1))
-    }
-
-    /// A number below `n`, which is not 0.
-    fn roll(&self, n: usize) -> usize {
-        let mut state = self.0.get();
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        self.0.set(state);
-        let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        usize::try_from(random).expect("32 bits fit") % n
-    }
-}
+pub(crate) const SPREAD: Site = Site::new("sched.spread");
 
 impl Shared {
     /// Whether so much waits at `home` that it is better to send new fibers away.
@@ -132,15 +102,6 @@ impl Shared {
         let draw = |n| chooser.map_or_else(|| dice.roll(n), |chooser| choose(chooser, n));
         let worker = self.pick(draw, self.env.now());
         self.push_shared(worker, fiber);
-    }
-}
-
-/// The numbers that decide a placement: a simulator's, or the worker's dice.
-pub(crate) fn draw(context: &Context, dice: &Dice, n: usize) -> usize {
-    if context.env().chooser().is_some() {
-        context.choose(SPREAD, n)
-    } else {
-        dice.roll(n)
     }
 }
 
