@@ -2,25 +2,26 @@
 
 use crate::{
     context::Context,
-    env::{Instant, WallTime},
+    env::{Instant, WallTime, hooks},
 };
 
-/// The monotonic clock of the calling fiber's runtime.
+/// The monotonic clock of the calling fiber's runtime; on a plain thread that of the host.
 ///
 /// # Panics
-/// Outside of a runtime: which clock is meant is the runtime's to say.
+/// On a plain thread before a host was made.
 pub fn now() -> Instant {
-    Context::with(|context| clock(context).now())
+    Context::with(|context| context.map(Context::now))
+        .or_else(|| hooks().map(|hooks| (hooks.now)()))
+        .expect("there is a clock once a host was made, such as by `Linux::new`")
 }
 
 /// The time of day, as the calling fiber's runtime has it.
 ///
 /// # Panics
-/// As [`now`].
+/// Outside of a runtime: whose clock is meant is the runtime's to say.
 pub fn wall() -> WallTime {
-    Context::with(|context| clock(context).env().wall())
-}
-
-fn clock(context: Option<&Context>) -> &Context {
-    context.expect("time is the runtime's: ask on a fiber, inside of `Runtime::run`")
+    Context::with(|context| {
+        let context = context.expect("the time of day is the runtime's: ask inside of `run`");
+        context.env().wall()
+    })
 }

@@ -11,12 +11,7 @@ use fiber_core::{
     timer::TimerNode,
 };
 
-use crate::{
-    lane::Lane,
-    place::SPREAD,
-    shared::Shared,
-    wheel::Wheel,
-};
+use crate::{lane::Lane, place::SPREAD, shared::Shared, wheel::Wheel};
 
 /// What a worker's fibers ask of the scheduler.
 pub(crate) struct Local {

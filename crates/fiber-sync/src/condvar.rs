@@ -24,13 +24,12 @@ use core::{
 };
 
 use fiber_core::{
-    Context,
-    env::{Instant, ThreadHooks},
     operation::{
         Match, Operation, Published, WaitCell, WaitList, WaitNode, perform, perform_until,
     },
     park::mask,
     spin::SpinLock,
+    time::now,
 };
 
 use crate::{
@@ -210,13 +209,6 @@ impl Waiting {
             self.mutex = 0;
         }
     }
-}
-
-/// The clock of the caller: the runtime's on a worker, the host's on a plain thread.
-fn now() -> Instant {
-    Context::with(|context| context.map(Context::now))
-        .or_else(|| ThreadHooks::installed().map(|hooks| (hooks.now)()))
-        .expect("a plain thread can wait once a host was made, such as by `Linux::new`")
 }
 
 impl Default for Condvar {

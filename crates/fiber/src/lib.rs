@@ -10,8 +10,10 @@ mod readme {}
 
 /// The contract with hosts, and everything below the everyday types.
 pub use fiber_core as core;
+/// Everything that blocks, as values that compose.
+pub use fiber_core::operation;
 pub use fiber_core::{
-    Id, IoError, IoErrorKind,
+    Id, IoError, IoErrorKind, choose,
     env::{Env, Instant, SharedEnv, StackClass},
 };
 /// Sockets, and signals of the operating system.

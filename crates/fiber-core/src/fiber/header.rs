@@ -23,7 +23,7 @@ use crate::{
     context::{Context, Probe},
     env::{StackClass, Unwind},
     id::Id,
-    operation::{Latch, LatchOperation},
+    operation::{Latch, LatchOperation, StoredWaits},
     primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     stack::OwnedStack,
     timeout::TimeoutScope,
@@ -96,6 +96,7 @@ pub(crate) struct Header {
     interrupted: Cell<bool>,
     /// Whether it has ever held a lock, so that others may wait for it.
     has_held: Cell<bool>,
+    waits: Cell<Option<StoredWaits>>,
     yielder: Cell<*const Yielder<Resume, ()>>,
     stack_limit: Cell<usize>,
     coroutine: UnsafeCell<Option<FiberCoroutine>>,
@@ -128,6 +129,7 @@ impl Header {
             scopes: Cell::new(ptr::null()),
             interrupted: Cell::new(false),
             has_held: Cell::new(false),
+            waits: Cell::new(None),
             yielder: Cell::new(ptr::null()),
             stack_limit: Cell::new(0),
             coroutine: UnsafeCell::new(None),
@@ -249,6 +251,16 @@ impl Header {
 
     pub(crate) fn interrupted(&self) -> &Cell<bool> {
         &self.interrupted
+    }
+
+    /// Whether another fiber may ever wait for this one: for a lock of its, or for its end.
+    pub(crate) fn may_be_waited_for(&self) -> bool {
+        self.has_held.get() || !self.is_detached()
+    }
+
+    /// What it is parked for, if certain fibers have that.
+    pub(crate) fn waits(&self) -> &Cell<Option<StoredWaits>> {
+        &self.waits
     }
 
     pub(crate) fn has_held(&self) -> &Cell<bool> {

@@ -35,6 +35,7 @@ pub struct Waiter(WaiterKind);
 enum WaiterKind {
     Fiber(NonNull<Header>),
     Thread(Arc<dyn Unpark>),
+    Nobody,
 }
 
 // SAFETY: the fiber's block is reached only by `wake`, which any thread may call, and only while
@@ -52,8 +53,14 @@ impl Waiter {
         Self(WaiterKind::Thread(unparker))
     }
 
+    /// For one who does not wait, only looks.
+    pub(crate) const fn nobody() -> Self {
+        Self(WaiterKind::Nobody)
+    }
+
     fn wake(&self) {
         match &self.0 {
+            WaiterKind::Nobody => {}
             // SAFETY: called on a claimed cell, whose fiber cannot leave its wait, let alone end,
             // before the cell is settled (I-12).
             WaiterKind::Fiber(header) => unsafe { header.as_ref() }.wake(),
@@ -67,6 +74,7 @@ impl fmt::Debug for Waiter {
         f.write_str(match self.0 {
             WaiterKind::Fiber(_) => "fiber",
             WaiterKind::Thread(_) => "thread",
+            WaiterKind::Nobody => "nobody",
         })
     }
 }

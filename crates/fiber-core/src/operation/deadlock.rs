@@ -29,7 +29,6 @@ pub struct Link {
 }
 
 impl Deadlock {
-    #[expect(dead_code, reason = "the graph of who waits for whom follows")]
     pub(crate) fn new(links: Vec<Link>) -> Self {
         Self {
             links: links.into_boxed_slice(),

@@ -4,9 +4,9 @@
 //! and an id never comes back to life (I-4). Noting costs two plain stores, in every build.
 
 use core::{
-    fmt,
+    fmt, mem,
     panic::Location,
-    ptr,
+    ptr::{self, NonNull},
     sync::atomic::{AtomicPtr, AtomicU64, Ordering},
 };
 
@@ -38,6 +38,37 @@ pub struct Waits<'operation> {
 impl fmt::Debug for Waits<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Waits({} at {})", self.resource.kind(), self.site)
+    }
+}
+
+/// [`Waits`] of a fiber that is parked, in its header.
+#[derive(Clone, Copy)]
+pub(crate) struct StoredWaits {
+    resource: NonNull<dyn Resource>,
+    site: &'static Location<'static>,
+}
+
+impl StoredWaits {
+    /// # Safety
+    /// What is waited for stays alive while this can be reached (I-12).
+    pub(crate) unsafe fn new(waits: Waits<'_>) -> Self {
+        let resource = NonNull::from_ref(waits.resource);
+        // SAFETY: the lifetime is forgotten, which the caller's promise stands in for (I-12).
+        let resource = unsafe {
+            mem::transmute::<NonNull<dyn Resource + '_>, NonNull<dyn Resource>>(resource)
+        };
+        Self {
+            resource,
+            site: waits.site,
+        }
+    }
+
+    pub(crate) fn get(&self) -> Waits<'_> {
+        Waits {
+            // SAFETY: by the promise to `new` (I-12).
+            resource: unsafe { self.resource.as_ref() },
+            site: self.site,
+        }
     }
 }
 

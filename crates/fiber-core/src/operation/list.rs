@@ -27,6 +27,10 @@ pub struct WaitNode {
     _pinned: PhantomPinned,
 }
 
+// SAFETY: a node that is linked is pinned and so not moved; one that is not is the performer's
+// alone, whichever thread that is on (I-12).
+unsafe impl Send for WaitNode {}
+
 impl WaitNode {
     /// An unlinked node.
     pub const fn new() -> Self {

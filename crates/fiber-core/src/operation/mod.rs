@@ -16,29 +16,44 @@
 //! the performer while it is claimed; storing `SETTLED` is the last thing that it does to the
 //! performer's frame. So no reference counts are needed, and nothing is allocated.
 
+mod boxed;
 mod cell;
+mod choice;
+#[macro_use]
+mod choose;
 mod deadlock;
+mod graph;
+mod guard;
 mod holder;
 mod latch;
 mod list;
 #[cfg(all(test, loom))]
 mod models;
+mod moment;
+mod order;
 mod perform;
+mod wrap;
 
 pub use self::{
+    boxed::{BoxedOperation, choose_dyn, guard_dyn, with_nack_dyn},
     cell::{Claim, WaitCell, Waiter},
+    choice::{Either, Or},
     deadlock::{Deadlock, Link},
+    guard::{Guard, Nack, WithNack, guard, guard_with, with_nack},
     holder::{Holder, HolderCell, Resource, Waits},
     latch::{Latch, LatchOperation},
     list::{Match, Partner, WaitList, WaitNode},
+    moment::{Always, MomentOperation, Never, always, deadline, never, timeout},
     perform::{
         Interrupted, perform, perform_or_interrupt, perform_pinned, perform_until, try_perform,
     },
+    wrap::{Wrap, WrapAbort},
 };
+pub(crate) use self::{graph::WaitGraph, holder::StoredWaits};
 
-use core::pin::Pin;
+use core::{pin::Pin, time::Duration};
 
-use crate::env::Instant;
+use crate::{env::Instant, timeout::Elapsed};
 
 /// Something that one can block on.
 ///
@@ -54,6 +69,7 @@ use crate::env::Instant;
 /// - `publish` links nodes only into lists whose lock it holds while it looks for partners, so
 ///   that of two partners at least one sees the other (I-2);
 /// - after `retract` no list holds a node of this operation, and none is touched any more (I-12);
+///   with nothing committed it is as before `publish`: it may be moved, and performed again;
 /// - an arm is committed at most once, and its value moves exactly when it is.
 pub unsafe trait Operation {
     /// What performing it gives.
@@ -65,6 +81,11 @@ pub unsafe trait Operation {
     /// What comes before anything is tried: the user's guards, which may park and unwind. Asked
     /// twice it does nothing.
     fn prepare(&mut self, _how: How) {}
+
+    /// How many boxes lie inside of each other in it, see [`Operation::boxed`].
+    fn depth(&self) -> usize {
+        0
+    }
 
     /// How many arms it has, once it was prepared.
     fn arms(&self) -> u16 {
@@ -129,19 +150,104 @@ pub unsafe trait Operation {
     /// or none. After everything was retracted, on the performer, outside of every lock. Runs the
     /// user's code, which may unwind. Asked twice it does nothing.
     fn lose(self: Pin<&mut Self>) {}
+
+    /// Waits until it has committed, see [`perform()`].
+    #[inline]
+    fn perform(self) -> Self::Output
+    where
+        Self: Sized,
+    {
+        perform(self)
+    }
+
+    /// Commits it if that is possible at once, see [`try_perform()`].
+    ///
+    /// # Errors
+    /// The operation itself, unharmed, with what it owns.
+    #[inline]
+    fn try_perform(self) -> Result<Self::Output, Self>
+    where
+        Self: Sized,
+    {
+        try_perform(self)
+    }
+
+    /// [`Operation::perform`] that gives up after `span`.
+    ///
+    /// # Errors
+    /// When the time is over, with nothing committed.
+    fn perform_timeout(self, span: Duration) -> Result<Self::Output, Elapsed>
+    where
+        Self: Sized,
+    {
+        perform_until(self, Some(span)).map_err(|_| Elapsed::new())
+    }
+
+    /// The operation that gives `then` of what this one gives. The function runs after the commit,
+    /// on the performer, and may wait.
+    fn wrap<F, T>(self, then: F) -> Wrap<Self, F>
+    where
+        Self: Sized,
+        F: FnOnce(Self::Output) -> T,
+    {
+        Wrap::new(self, then)
+    }
+
+    /// The operation that runs `abort` if it was performed or tried and not chosen, in whatever way
+    /// that ended: on the performer, masked, before what was chosen goes on.
+    fn wrap_abort<F>(self, abort: F) -> WrapAbort<Self, F>
+    where
+        Self: Sized,
+        F: FnOnce(),
+    {
+        WrapAbort::new(self, abort)
+    }
+
+    /// Either this operation or `other`, whichever can commit first.
+    fn or<O>(self, other: O) -> Or<Self, O>
+    where
+        Self: Sized,
+        O: Operation,
+    {
+        Or::new(self, other)
+    }
+
+    /// The operation without its type, on the heap.
+    ///
+    /// # Panics
+    /// When more than 64 boxes would lie inside of each other.
+    fn boxed<'a>(self) -> BoxedOperation<'a, Self::Output>
+    where
+        Self: Sized + 'a,
+    {
+        BoxedOperation::new(self)
+    }
 }
 
 /// What an operation is prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "an operation is performed or only tried"
-)]
-pub enum How {
+pub struct How {
+    tries: bool,
+    depth: usize,
+}
+
+impl How {
     /// Its performer waits for it.
-    Perform,
+    pub const PERFORM: Self = Self {
+        tries: false,
+        depth: 0,
+    };
+
     /// It is tried once.
-    Try,
+    pub const TRY: Self = Self {
+        tries: true,
+        depth: 0,
+    };
+
+    /// Whether it is only tried: its performer will not wait.
+    pub const fn is_try(self) -> bool {
+        self.tries
+    }
 }
 
 /// What publishing found.

@@ -2,13 +2,16 @@
 
 use alloc::sync::Arc;
 use core::{
+    mem,
     pin::{Pin, pin},
     time::Duration,
 };
 
 use super::{
-    Operation, Published,
+    Deadlock, How, Operation, Published,
     cell::{CellState, WaitCell, Waiter},
+    graph::Edge,
+    holder::StoredWaits,
 };
 use crate::{
     context::Context,
@@ -87,6 +90,8 @@ fn wait_for<O: Operation>(
     mut operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
+    // SAFETY: nothing was published, so nothing must stay where it is (I-12).
+    unsafe { operation.as_mut().get_unchecked_mut() }.prepare(How::PERFORM);
     Context::with_current(|context, fiber| context.charge(fiber));
     // SAFETY: `try_now` moves nothing that must stay, as implementors promise (I-12).
     if let Some(arm) = unsafe { operation.as_mut().get_unchecked_mut() }.try_now() {
@@ -98,64 +103,178 @@ fn wait_for<O: Operation>(
 
 #[cold]
 fn wait_published<O: Operation>(
-    operation: Pin<&mut O>,
-    span: Option<Duration>,
-) -> Result<O::Output, Interrupted> {
-    let on_fiber = Context::with(|context| context.is_some_and(Context::is_on_fiber));
-    if on_fiber {
-        Context::with_fiber(operation.name(), |context, fiber| {
-            perform_on_fiber(context, fiber, operation, span)
-        })
-    } else {
-        perform_on_thread(operation, span)
-    }
-}
-
-/// Commits `operation` if that is possible at once. Never suspends.
-///
-/// # Errors
-/// The operation itself, unharmed, with what it owns.
-pub fn try_perform<O: Operation>(mut operation: O) -> Result<O::Output, O> {
-    match operation.try_now() {
-        // SAFETY: committed just now, and nothing was published (I-12).
-        Some(arm) => Ok(unsafe { pin!(operation).finish(arm) }),
-        None => Err(operation),
-    }
-}
-
-/// How a wait ended.
-enum Waited {
-    Settled(u16),
-    Interrupted(Interrupted),
-}
-
-fn perform_on_fiber<O: Operation>(
-    context: &Context,
-    fiber: &Header,
     mut operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
+    let on_fiber = Context::with(|context| context.is_some_and(Context::is_on_fiber));
+    let waited = if on_fiber {
+        Context::with_fiber(operation.name(), |context, fiber| {
+            wait_on_fiber(context, fiber, operation.as_mut(), span)
+        })
+    } else {
+        wait_on_thread(operation.as_mut(), span)
+    };
+    match waited {
+        // SAFETY: the cell was settled on this arm, and everything is retracted (I-12).
+        Waited::Settled(arm) => Ok(unsafe { operation.finish(arm) }),
+        Waited::Refused(deadlock) => Ok(operation.refuse(deadlock)),
+        Waited::Interrupted(reason) => {
+            operation.lose();
+            Err(reason)
+        }
+    }
+}
+
+/// Commits `operation` if that is possible at once: if at least one of its arms could commit at
+/// every moment of the call, one does. Never suspends; guards may.
+///
+/// # Errors
+/// The operation itself, unharmed, with what it owns: it may be tried or performed again. Guards do
+/// not run again then.
+#[inline]
+pub fn try_perform<O: Operation>(mut operation: O) -> Result<O::Output, O> {
+    operation.prepare(How::TRY);
+    match operation.try_now() {
+        // SAFETY: committed just now, and nothing was published (I-12).
+        Some(arm) => Ok(unsafe { pin!(operation).finish(arm) }),
+        None if operation.arms() < 2 => Err(operation),
+        None => try_published(operation),
+    }
+}
+
+/// Arms that were tried one after another may each have been tried at a moment when only others
+/// could commit. Published, they are all open at once: whoever comes meanwhile commits one.
+#[cold]
+fn try_published<O: Operation>(mut operation: O) -> Result<O::Output, O> {
+    let cell = WaitCell::new(Waiter::nobody());
+    // SAFETY: it is not moved before it was retracted, below or by `published` (I-12).
+    let pinned = unsafe { Pin::new_unchecked(&mut operation) };
+    let mut published = Unpublish::new(pinned, &cell);
+    // SAFETY: the cell is in this frame, which `published` retracts before it is left (I-12).
+    let committed = match unsafe { published.operation().publish(&cell, 0) } {
+        Published::Committed(arm) => Some(arm),
+        Published::Waiting => match wait(&cell, || Some(Waited::Interrupted(Interrupted::Elapsed)))
+        {
+            Waited::Settled(arm) => Some(arm),
+            _ => None,
+        },
+    };
+    published.retract(committed);
+    drop(published);
+    let Some(arm) = committed else {
+        return Err(operation);
+    };
+    // SAFETY: it is not moved any more (I-12).
+    let operation = unsafe { Pin::new_unchecked(&mut operation) };
+    // SAFETY: the cell was settled on this arm, and everything is retracted (I-12).
+    Ok(unsafe { operation.finish(arm) })
+}
+
+/// How a wait ended. Everything is retracted by then.
+enum Waited {
+    Settled(u16),
+    Interrupted(Interrupted),
+    Refused(Deadlock),
+}
+
+/// The moment for which a performer watches the clock: a limit of its own, or an arm's.
+#[derive(Clone, Copy)]
+struct Alarm {
+    at: Instant,
+    /// `None` for the performer's own.
+    arm: Option<u16>,
+}
+
+impl Alarm {
+    fn of<O: Operation>(
+        operation: &O,
+        span: Option<Duration>,
+        now: &dyn Fn() -> Instant,
+    ) -> Option<Self> {
+        let limit = span.map(|span| Self {
+            at: now() + span,
+            arm: None,
+        });
+        let due = operation
+            .due(now)
+            .map(|(at, arm)| Self { at, arm: Some(arm) });
+        match (limit, due) {
+            // An arm that is due has committed: that beats the limit.
+            (Some(limit), Some(due)) => Some(if due.at <= limit.at { due } else { limit }),
+            (limit, due) => limit.or(due),
+        }
+    }
+
+    /// The moment has come: what becomes of the wait, unless a partner was faster.
+    fn ring(self, cell: &WaitCell) -> Option<Waited> {
+        match self.arm {
+            None => Some(Waited::Interrupted(Interrupted::Elapsed)),
+            Some(arm) => {
+                cell.claim_own()?.settle(arm);
+                None
+            }
+        }
+    }
+}
+
+fn wait_on_fiber<O: Operation>(
+    context: &Context,
+    fiber: &Header,
+    operation: Pin<&mut O>,
+    span: Option<Duration>,
+) -> Waited {
     // Before anybody can commit: a panic must not lose what was.
     context.assert_may_suspend(operation.name());
     if context.pending(fiber).is_some() {
-        return Err(Interrupted::Cancelled);
+        return Waited::Interrupted(Interrupted::Cancelled);
     }
     let cell = WaitCell::new(Waiter::fiber(fiber));
-    let timer = pin!(TimerNode::new());
-    let timer = timer.into_ref();
-    let mut published = Unpublish::new(operation.as_mut(), &cell);
+    let mut published = Unpublish::new(operation, &cell);
     // SAFETY: the cell is in this frame, which `published` retracts before it is left (I-12).
     if let Published::Committed(arm) = unsafe { published.operation().publish(&cell, 0) } {
-        return Ok(published.finish(arm));
+        return published.end(Waited::Settled(arm));
     }
-    let deadline = span.map(|span| context.now() + span);
-    let _armed = deadline.map(|deadline| Armed::new(timer, context, fiber, deadline));
+    let alarm = Alarm::of(&*published.operation, span, &|| context.now());
+    let timer = pin!(TimerNode::new());
+    let timer = timer.into_ref();
+    let _armed = alarm.map(|alarm| Armed::new(timer, context, fiber, alarm.at));
+    let waits = published.operation.waits();
+    // SAFETY: what it waits for outlives the operation, and is forgotten with this frame's guard,
+    // which is declared after `published` and so dropped before it (I-12).
+    let stored = waits.map(|waits| unsafe { StoredWaits::new(waits) });
+    let _noted = stored.map(|stored| Noted::new(fiber, stored));
+    // Who gives up in time is not stuck, whatever the others do.
+    let stuck_for = stored.filter(|_| alarm.is_none() && fiber.may_be_waited_for());
+    let edge = stuck_for
+        .zip(fiber.id())
+        .map(|(waits, id)| Edge::new(id, fiber, waits));
+    let edge = pin!(edge);
+    let graph = context.env().id_space().waits();
+    // SAFETY: the edge is pinned in this frame, as is what leaves the graph (I-12).
+    let entered = edge
+        .as_ref()
+        .as_pin_ref()
+        .map(|edge| unsafe { graph.enter(edge) });
+    let (_entered, deadlock) = match entered {
+        None => (None, None),
+        Some(Ok(entered)) => (Some(entered), None),
+        Some(Err(deadlock)) => (None, Some(deadlock)),
+    };
+    let mut woken = false;
     let waited = wait(&cell, || {
+        if let Some(deadlock) = &deadlock {
+            return Some(Waited::Refused(deadlock.clone()));
+        }
+        if mem::replace(&mut woken, true)
+            && let Published::Committed(_) = published.operation().look_again(&cell, 0)
+        {
+            return None;
+        }
         if context.pending(fiber).is_some() {
-            return Some(Interrupted::Cancelled);
+            return Some(Waited::Interrupted(Interrupted::Cancelled));
         }
         if timer.has_fired() {
-            return Some(Interrupted::Elapsed);
+            return alarm.and_then(|alarm| alarm.ring(&cell));
         }
         context.park(fiber, published.name());
         None
@@ -163,23 +282,26 @@ fn perform_on_fiber<O: Operation>(
     published.end(waited)
 }
 
-fn perform_on_thread<O: Operation>(
-    mut operation: Pin<&mut O>,
-    span: Option<Duration>,
-) -> Result<O::Output, Interrupted> {
+fn wait_on_thread<O: Operation>(operation: Pin<&mut O>, span: Option<Duration>) -> Waited {
     let hooks = thread_hooks(operation.name());
     let unparker = (hooks.unparker)();
     let cell = WaitCell::new(Waiter::thread(Arc::clone(&unparker)));
-    let mut published = Unpublish::new(operation.as_mut(), &cell);
+    let mut published = Unpublish::new(operation, &cell);
     // SAFETY: the cell is in this frame, which `published` retracts before it is left (I-12).
     if let Published::Committed(arm) = unsafe { published.operation().publish(&cell, 0) } {
-        return Ok(published.finish(arm));
+        return published.end(Waited::Settled(arm));
     }
-    let deadline: Option<Instant> = span.map(|span| (hooks.now)() + span);
+    let alarm = Alarm::of(&*published.operation, span, &|| (hooks.now)());
+    let mut woken = false;
     let waited = wait(&cell, || {
-        let left = deadline.map(|deadline| deadline.saturating_since((hooks.now)()));
+        if mem::replace(&mut woken, true)
+            && let Published::Committed(_) = published.operation().look_again(&cell, 0)
+        {
+            return None;
+        }
+        let left = alarm.map(|alarm| alarm.at.saturating_since((hooks.now)()));
         if left == Some(Duration::ZERO) {
-            return Some(Interrupted::Elapsed);
+            return alarm.and_then(|alarm| alarm.ring(&cell));
         }
         (hooks.park)(left);
         None
@@ -195,8 +317,8 @@ fn thread_hooks(operation: &str) -> &'static ThreadHooks {
     }
 }
 
-/// Waits until the cell is settled or `pause` gives a reason to withdraw, and withdrawing succeeds.
-fn wait(cell: &WaitCell, mut pause: impl FnMut() -> Option<Interrupted>) -> Waited {
+/// Waits until the cell is settled, or `pause` gives an end and withdrawing succeeds.
+fn wait(cell: &WaitCell, mut pause: impl FnMut() -> Option<Waited>) -> Waited {
     let mut spins = 0;
     loop {
         match cell.state() {
@@ -204,13 +326,29 @@ fn wait(cell: &WaitCell, mut pause: impl FnMut() -> Option<Interrupted>) -> Wait
             // A partner is about to settle it: a few instructions of another thread.
             CellState::Claimed => spin::relax(&mut spins),
             CellState::Waiting => {
-                if let Some(reason) = pause()
+                if let Some(end) = pause()
                     && cell.withdraw()
                 {
-                    return Waited::Interrupted(reason);
+                    return end;
                 }
             }
         }
+    }
+}
+
+/// What a fiber waits for, noted in its header for reports while this lives.
+struct Noted<'fiber>(&'fiber Header);
+
+impl<'fiber> Noted<'fiber> {
+    fn new(fiber: &'fiber Header, waits: StoredWaits) -> Self {
+        fiber.waits().set(Some(waits));
+        Self(fiber)
+    }
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.0.waits().set(None);
     }
 }
 
@@ -248,20 +386,12 @@ impl<'frame, O: Operation> Unpublish<'frame, O> {
         }
     }
 
-    fn finish(mut self, arm: u16) -> O::Output {
-        self.retract(Some(arm));
-        // SAFETY: the callers' arm is the settled one, retracted just now, and `self` ends (I-12).
-        unsafe { self.operation.as_mut().finish(arm) }
-    }
-
-    fn end(mut self, waited: Waited) -> Result<O::Output, Interrupted> {
-        match waited {
-            Waited::Settled(arm) => Ok(self.finish(arm)),
-            Waited::Interrupted(reason) => {
-                self.retract(None);
-                Err(reason)
-            }
-        }
+    fn end(mut self, waited: Waited) -> Waited {
+        self.retract(match waited {
+            Waited::Settled(arm) => Some(arm),
+            _ => None,
+        });
+        waited
     }
 }
 
@@ -272,13 +402,15 @@ impl<O: Operation> Drop for Unpublish<'_, O> {
         if self.retracted {
             return;
         }
-        match wait(self.cell, || Some(Interrupted::Cancelled)) {
+        match wait(self.cell, || {
+            Some(Waited::Interrupted(Interrupted::Cancelled))
+        }) {
             Waited::Settled(arm) => {
                 self.retract(Some(arm));
                 // SAFETY: settled on that arm and retracted; `self` ends (I-12).
                 drop(unsafe { self.operation.as_mut().finish(arm) });
             }
-            Waited::Interrupted(_) => self.retract(None),
+            _ => self.retract(None),
         }
     }
 }

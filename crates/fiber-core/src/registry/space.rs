@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::{Stale, StaleReason},
     id::Id,
+    operation::WaitGraph,
     primitive::Ordering,
     request::RawDescriptor,
     spin::SpinLock,
@@ -31,6 +32,7 @@ type Middle = [AtomicPtr<Chunk>; MIDDLE];
 pub struct IdSpace {
     top: [AtomicPtr<Middle>; TOP],
     chunks: SpinLock<Chunks>,
+    waits: WaitGraph,
     generation_max: u16,
     /// The number of its first chunk.
     first: u32,
@@ -90,6 +92,7 @@ impl IdSpace {
                 made: 0,
                 free: Vec::new(),
             }),
+            waits: WaitGraph::new(),
             generation_max,
             first,
         }
@@ -98,6 +101,11 @@ impl IdSpace {
     /// The space of this OS process.
     pub fn of_process() -> &'static Self {
         &OF_PROCESS
+    }
+
+    /// Which fibers of this world wait for which others.
+    pub(crate) const fn waits(&self) -> &WaitGraph {
+        &self.waits
     }
 
     pub(super) const fn generation_max(&self) -> u16 {

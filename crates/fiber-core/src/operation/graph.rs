@@ -1,0 +1,231 @@
+//! Who waits for whom: found out whenever somebody is about to wait for a lock or for a fiber.
+//!
+//! ```text
+//! caller ──waits for──▶ resource ──held by──▶ fiber ──waits for──▶ resource ──held by──▶ caller?
+//! ```
+//!
+//! The fibers that wait are entered here, each with a node in its own frame. Who is about to wait
+//! enters itself and looks where the edges lead, both under one lock: so of the fibers of a circle
+//! the last one sees all the others, whichever workers they are on, and it alone is told. An edge
+//! ends at a resource, and its holders are asked at that moment: a lock that was handed over
+//! meanwhile has another holder, or none.
+//!
+//! Not entered are fibers that nobody can wait for: that have never held a lock, and whose handle
+//! is gone.
+
+use alloc::{borrow::ToOwned, vec::Vec};
+use core::{
+    cell::Cell,
+    fmt,
+    marker::PhantomPinned,
+    panic::Location,
+    pin::Pin,
+    ptr::{self, NonNull},
+};
+
+use super::{
+    deadlock::{Deadlock, Link},
+    holder::StoredWaits,
+};
+use crate::{fiber::Header, id::Id, spin::SpinLock};
+
+/// So many fibers that wait for each other are looked at; a longer chain is not followed.
+const SEARCH_MAX: usize = 512;
+
+const BUCKETS: usize = 64;
+
+/// The fibers of one world that wait for others.
+pub(crate) struct WaitGraph {
+    edges: SpinLock<Edges>,
+}
+
+struct Edges {
+    buckets: [*const Edge; BUCKETS],
+    /// The number of the search that is under way.
+    search: u64,
+}
+
+// SAFETY: the nodes are reached under the lock only, and each stays in place while it is entered
+// (I-12).
+unsafe impl Send for Edges {}
+
+/// One fiber that waits, in its frame.
+pub(super) struct Edge {
+    fiber: Id,
+    header: NonNull<Header>,
+    waits: StoredWaits,
+    next: Cell<*const Self>,
+    /// The search that has come here last, and from where, and since when that one's resource is
+    /// held by this fiber.
+    search: Cell<u64>,
+    from: Cell<*const Self>,
+    held_since: Cell<Option<&'static Location<'static>>>,
+    /// What the search looks at after this one.
+    after: Cell<*const Self>,
+    _pinned: PhantomPinned,
+}
+
+impl Edge {
+    /// The edge of `header`'s fiber, which has this id, to what it waits for.
+    pub(super) fn new(fiber: Id, header: &Header, waits: StoredWaits) -> Self {
+        Self {
+            fiber,
+            header: NonNull::from_ref(header),
+            waits,
+            next: Cell::new(ptr::null()),
+            search: Cell::new(0),
+            from: Cell::new(ptr::null()),
+            held_since: Cell::new(None),
+            after: Cell::new(ptr::null()),
+            _pinned: PhantomPinned,
+        }
+    }
+
+    fn link(&self, held_since: &'static Location<'static>) -> Link {
+        // SAFETY: the edge is entered, or is being, by this very fiber (I-12).
+        let header = unsafe { self.header.as_ref() };
+        let waits = self.waits.get();
+        Link {
+            fiber: Some(self.fiber),
+            name: header.name().map(ToOwned::to_owned),
+            waits_for: waits.resource.kind(),
+            at: waits.site,
+            held_since,
+        }
+    }
+}
+
+/// An edge that is entered; taken out when this is dropped.
+pub(super) struct Entered<'a> {
+    graph: &'a WaitGraph,
+    edge: Pin<&'a Edge>,
+}
+
+impl WaitGraph {
+    pub(crate) const fn new() -> Self {
+        Self {
+            edges: SpinLock::new_static(Edges {
+                buckets: [ptr::null(); BUCKETS],
+                search: 0,
+            }),
+        }
+    }
+
+    /// Enters `edge`, unless it closes a circle.
+    ///
+    /// # Safety
+    /// The edge is the calling fiber's own, it and what it leads to stay in place until what this
+    /// gives was dropped, and that is not forgotten (I-12).
+    pub(super) unsafe fn enter<'a>(&'a self, edge: Pin<&'a Edge>) -> Result<Entered<'a>, Deadlock> {
+        let mut edges = self.edges.lock();
+        if let Some(deadlock) = edges.search(&edge) {
+            return Err(deadlock);
+        }
+        edges.insert(&edge);
+        Ok(Entered { graph: self, edge })
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.graph.edges.lock().remove(&self.edge);
+    }
+}
+
+impl Edges {
+    fn bucket(fiber: Id) -> usize {
+        fiber.key() as usize % BUCKETS
+    }
+
+    fn insert(&mut self, edge: &Edge) {
+        let bucket = &mut self.buckets[Self::bucket(edge.fiber)];
+        edge.next.set(*bucket);
+        *bucket = edge;
+    }
+
+    fn remove(&mut self, edge: &Edge) {
+        let bucket = &mut self.buckets[Self::bucket(edge.fiber)];
+        if ptr::eq(*bucket, edge) {
+            *bucket = edge.next.get();
+            return;
+        }
+        let mut at = reach(*bucket);
+        while let Some(before) = at {
+            if ptr::eq(before.next.get(), edge) {
+                before.next.set(edge.next.get());
+                return;
+            }
+            at = reach(before.next.get());
+        }
+    }
+
+    fn find(&self, fiber: Id) -> Option<&Edge> {
+        let mut at = reach(self.buckets[Self::bucket(fiber)]);
+        while let Some(edge) = at {
+            if edge.fiber == fiber {
+                return Some(edge);
+            }
+            at = reach(edge.next.get());
+        }
+        None
+    }
+
+    /// Follows every edge from `start` on, breadth first, until one leads back.
+    fn search(&mut self, start: &Edge) -> Option<Deadlock> {
+        self.search += 1;
+        let (mut at, mut last, mut looked_at) = (start, start, 0);
+        loop {
+            let mut closed = None;
+            at.waits.get().resource.holders(&mut |holder| {
+                let Some(fiber) = holder.fiber else { return };
+                if fiber == start.fiber {
+                    closed = Some(holder.since);
+                } else if let Some(edge) = self.find(fiber)
+                    && edge.search.replace(self.search) != self.search
+                {
+                    edge.from.set(at);
+                    edge.held_since.set(Some(holder.since));
+                    edge.after.set(ptr::null());
+                    last.after.set(edge);
+                    last = edge;
+                }
+            });
+            if let Some(since) = closed {
+                return Some(circle(start, at, since));
+            }
+            looked_at += 1;
+            match reach(at.after.get()) {
+                Some(next) if looked_at < SEARCH_MAX => at = next,
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// The way from `start` to `end`, whose resource `start` holds since then.
+fn circle(start: &Edge, end: &Edge, since: &'static Location<'static>) -> Deadlock {
+    let mut links = Vec::new();
+    let (mut at, mut held_since) = (end, since);
+    loop {
+        links.push(at.link(held_since));
+        if ptr::eq(at, start) {
+            break;
+        }
+        held_since = at.held_since.get().expect("the search has come here");
+        at = reach(at.from.get()).expect("the search has come here from somewhere");
+    }
+    links.reverse();
+    Deadlock::new(links)
+}
+
+impl fmt::Debug for WaitGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitGraph").finish_non_exhaustive()
+    }
+}
+
+fn reach<'a>(edge: *const Edge) -> Option<&'a Edge> {
+    // SAFETY: the table holds entered edges only, which stay in place, and the caller has its lock
+    // (I-12).
+    unsafe { edge.as_ref() }
+}
