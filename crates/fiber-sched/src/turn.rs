@@ -143,8 +143,10 @@ impl<'worker> Turn<'worker> {
         if self.shared().phase() == Phase::Cancelling && !self.cancelled {
             self.cancelled = true;
             if self.shared().is_asleep() {
-                self.context
-                    .report(|fiber| self.shared().parked.lock().push(fiber.into()));
+                self.context.report(|fiber| {
+                    let fiber = ParkedFiber::new(fiber, self.context.env().id_space());
+                    self.shared().parked.lock().push(fiber);
+                });
             }
             self.context.cancel_all();
             self.shared().heeded();
@@ -160,7 +162,7 @@ impl<'worker> Turn<'worker> {
         self.told_asleep = true;
         self.context.report(|fiber| {
             if fiber.is_parked {
-                let fiber = ParkedFiber::from(fiber);
+                let fiber = ParkedFiber::new(fiber, self.context.env().id_space());
                 tracing::warn!(target: "fiber::sched", %fiber, "all fibers are asleep");
             }
         });

@@ -13,6 +13,7 @@ use super::{Context, Id, Namespace, Placement, mem};
 use crate::{
     env::{Payload, StackError, Unwind},
     fiber::{ExitReason, Fiber, FiberQueue, Header, Runnable},
+    operation::Waits,
     park::{BUDGET, Masked},
     request::RawDescriptor,
     stack::OwnedStack,
@@ -43,6 +44,8 @@ pub struct FiberReport<'a> {
     pub spawned_at: &'static Location<'static>,
     /// What it waits for.
     pub waiting_for: &'static str,
+    /// Who could end that and where it waits, if certain fibers have what it waits for.
+    pub waits: Option<Waits<'a>>,
     /// Whether it is parked, rather than ready.
     pub is_parked: bool,
 }
@@ -314,12 +317,20 @@ fn tell(context: &Context, header: &Header, what: &str) {
 }
 
 impl Header {
+    fn stored_waits(&self) -> Option<Waits<'_>> {
+        let stored = self.waits().get()?;
+        // SAFETY: on the home worker, while the fiber is switched out inside of the wait that has
+        // noted this (I-12).
+        Some(unsafe { stored.get() })
+    }
+
     pub(super) fn report(&self) -> FiberReport<'_> {
         FiberReport {
             id: self.id(),
             name: self.name(),
             spawned_at: self.spawned_at(),
             waiting_for: self.waiting_for().get(),
+            waits: self.stored_waits(),
             is_parked: self.wake_word().is_parked(),
         }
     }

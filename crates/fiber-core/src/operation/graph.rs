@@ -25,7 +25,7 @@ use core::{
 
 use super::{
     deadlock::{Deadlock, Link},
-    holder::StoredWaits,
+    holder::{StoredWaits, Waits},
 };
 use crate::{fiber::Header, id::Id, spin::SpinLock};
 
@@ -81,10 +81,15 @@ impl Edge {
         }
     }
 
+    fn waits(&self) -> Waits<'_> {
+        // SAFETY: the edge is entered, or is being, and what it leads to stays meanwhile (I-12).
+        unsafe { self.waits.get() }
+    }
+
     fn link(&self, held_since: &'static Location<'static>) -> Link {
         // SAFETY: the edge is entered, or is being, by this very fiber (I-12).
         let header = unsafe { self.header.as_ref() };
-        let waits = self.waits.get();
+        let waits = self.waits();
         Link {
             fiber: Some(self.fiber),
             name: header.name().map(ToOwned::to_owned),
@@ -176,7 +181,7 @@ impl Edges {
         let (mut at, mut last, mut looked_at) = (start, start, 0);
         loop {
             let mut closed = None;
-            at.waits.get().resource.holders(&mut |holder| {
+            at.waits().resource.holders(&mut |holder| {
                 let Some(fiber) = holder.fiber else { return };
                 if fiber == start.fiber {
                     closed = Some(holder.since);

@@ -33,6 +33,9 @@ pub struct Waits<'operation> {
     pub resource: &'operation dyn Resource,
     /// Where it began to wait.
     pub site: &'static Location<'static>,
+    /// Whether nobody but its holders can end the wait: then a circle of such waits never ends. Not
+    /// so for permits, which anybody may add.
+    pub only_holders: bool,
 }
 
 impl fmt::Debug for Waits<'_> {
@@ -46,6 +49,7 @@ impl fmt::Debug for Waits<'_> {
 pub(crate) struct StoredWaits {
     resource: NonNull<dyn Resource>,
     site: &'static Location<'static>,
+    only_holders: bool,
 }
 
 impl StoredWaits {
@@ -60,14 +64,22 @@ impl StoredWaits {
         Self {
             resource,
             site: waits.site,
+            only_holders: waits.only_holders,
         }
     }
 
-    pub(crate) fn get(&self) -> Waits<'_> {
+    pub(crate) const fn only_holders(self) -> bool {
+        self.only_holders
+    }
+
+    /// # Safety
+    /// What is waited for lives as long as what this gives (I-12).
+    pub(crate) unsafe fn get<'a>(self) -> Waits<'a> {
         Waits {
-            // SAFETY: by the promise to `new` (I-12).
+            // SAFETY: by the caller's promise (I-12).
             resource: unsafe { self.resource.as_ref() },
             site: self.site,
+            only_holders: self.only_holders,
         }
     }
 }

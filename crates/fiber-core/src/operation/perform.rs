@@ -244,7 +244,8 @@ fn wait_on_fiber<O: Operation>(
     let stored = waits.map(|waits| unsafe { StoredWaits::new(waits) });
     let _noted = stored.map(|stored| Noted::new(fiber, stored));
     // Who gives up in time is not stuck, whatever the others do.
-    let stuck_for = stored.filter(|_| alarm.is_none() && fiber.may_be_waited_for());
+    let stuck_for =
+        stored.filter(|waits| waits.only_holders() && alarm.is_none() && fiber.may_be_waited_for());
     let edge = stuck_for
         .zip(fiber.id())
         .map(|(waits, id)| Edge::new(id, fiber, waits));
