@@ -26,6 +26,7 @@ use crate::{
     fiber::{Bands, Fiber, FiberQueue, Header, Inbox, Priority, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
+    local::Locals,
     park::Budget,
     registry::Shard,
     request::{Completion, RawDescriptor},
@@ -137,6 +138,7 @@ pub struct Context {
     completions: RefCell<Vec<Completion>>,
     pub(crate) shard: RefCell<Shard>,
     stacks: RefCell<StackCache>,
+    locals: Locals,
     started: Cell<*const Header>,
     started_count: Cell<usize>,
     /// A fiber did not unwind, because another one that is suspended in its own unwinding keeps
@@ -174,6 +176,7 @@ impl Context {
             completions: RefCell::default(),
             shard: RefCell::new(shard),
             stacks: RefCell::default(),
+            locals: Locals::new(),
             started: Cell::new(ptr::null()),
             started_count: Cell::new(0),
             deferred: Cell::new(false),
@@ -297,6 +300,10 @@ impl Context {
 
     pub(crate) fn has_chooser(&self) -> bool {
         self.has_chooser
+    }
+
+    pub(crate) fn locals(&self) -> &Locals {
+        &self.locals
     }
 
     pub(crate) fn helpers(&self) -> &Helpers {

@@ -6,7 +6,8 @@
 //! 1. [`mod@env`]: what a host does for us; [`request`]: what it is asked, as data; [`signal`].
 //! 2. [`id`] and [`registry`]: the only names of resources.
 //! 3. [`fiber`] and [`park`]: blocking code with a stack of its own, and the one way to block;
-//!    [`big_stack`]: more room for a part of it.
+//!    [`cancel`]: leaving it; [`local`]: values that belong to a fiber; [`big_stack`]: more room
+//!    for a part of it.
 //! 4. [`operation`]: everything that one can block on, as values.
 //! 5. [`time`], [`timer`], [`timeout`], [`io`], [`mod@blocking`]: time, input and output, and calls
 //!    that block a thread, on top of parking.
@@ -17,7 +18,9 @@ extern crate alloc;
 
 pub mod before_io;
 pub mod big_stack;
+mod block_on;
 pub mod blocking;
+pub mod cancel;
 pub mod context;
 pub mod dice;
 pub mod env;
@@ -28,6 +31,7 @@ mod inflight;
 pub mod io;
 #[cfg(any(test, feature = "laws"))]
 pub mod laws;
+pub mod local;
 pub mod operation;
 pub mod park;
 mod primitive;
@@ -43,6 +47,7 @@ pub mod timeout;
 pub mod timer;
 
 pub use crate::{
+    block_on::block_on,
     context::Context,
     error::{IoError, IoErrorKind, Stale, StaleReason},
     id::{Id, Namespace},

@@ -189,22 +189,23 @@ pub fn yield_now() {
 /// # Cancellation
 /// A cancelled fiber unwinds here.
 pub fn park() {
-    park_until(None);
+    park_for("unpark", None);
 }
 
 /// [`park`] for `span` at the most.
 pub fn park_timeout(span: Duration) {
     let deadline = Context::with_current(|context, _| context.now() + span);
     match deadline {
-        Some(deadline) => park_until(Some(deadline)),
+        Some(deadline) => park_for("unpark", Some(deadline)),
         None => thread_park(Some(span)),
     }
 }
 
-fn park_until(deadline: Option<Instant>) {
+/// [`park`] that says what for. Plain threads have no deadline of the runtime's clock.
+pub(crate) fn park_for(what: &'static str, deadline: Option<Instant>) {
     let on_fiber = Context::with_current(|context, fiber| {
         context.charge(fiber);
-        wait_until(context, fiber, deadline, "unpark", || fiber.take_token());
+        wait_until(context, fiber, deadline, what, || fiber.take_token());
     });
     if on_fiber.is_none() {
         thread_park(None);
@@ -260,7 +261,7 @@ fn wait_until(
     }
 }
 
-fn thread_hooks() -> &'static crate::env::ThreadHooks {
+pub(crate) fn thread_hooks() -> &'static crate::env::ThreadHooks {
     hooks().expect("a plain thread can block once a host was made, such as by `Linux::new`")
 }
 

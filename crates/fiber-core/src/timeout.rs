@@ -3,8 +3,9 @@
 use core::{cell::Cell, pin::pin, ptr, time::Duration};
 
 use crate::{
+    cancel::{Caught, catch},
     context::Context,
-    fiber::{Interrupt, Unwinding},
+    fiber::Interrupt,
     timer::{Armed, TimerNode},
 };
 
@@ -87,19 +88,11 @@ pub fn timeout<T>(span: Duration, body: impl FnOnce() -> T) -> Result<T, Elapsed
 }
 
 fn run<T>(context: &Context, name: usize, body: impl FnOnce() -> T) -> Result<T, Elapsed> {
-    let (mut body, mut value) = (Some(body), None);
-    let caught = context.env().catch(&mut || {
-        let body = body.take().expect("the body is called once");
-        value = Some(body());
-    });
-    match caught {
-        Ok(()) => Ok(value.expect("the body returned")),
-        Err(payload) => match payload.downcast::<Unwinding>() {
-            Ok(unwinding) if unwinding.interrupt == Interrupt::Expired(name) => Err(Elapsed),
-            Ok(unwinding) => context.env().throw(unwinding),
-            Err(payload) => context.env().throw(payload),
-        },
-    }
+    catch(context.env(), body).map_err(|caught| match caught {
+        Caught::Interrupt(unwinding) if unwinding.interrupt == Interrupt::Expired(name) => Elapsed,
+        Caught::Interrupt(unwinding) => context.env().throw(unwinding),
+        Caught::Panic(payload) => context.env().throw(payload),
+    })
 }
 
 /// A scope that is in its fiber's list; out of it when this is dropped.

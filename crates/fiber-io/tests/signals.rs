@@ -67,7 +67,7 @@ fn a_fiber_that_waits_can_be_cancelled() {
         let waiter = spawn(move || waiting.wait());
         sleep(MOMENT);
         waiter.cancel();
-        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         raise(Signal::Hangup).unwrap();
         assert_eq!(
             timeout(LONG, || signals.wait()).unwrap().unwrap(),

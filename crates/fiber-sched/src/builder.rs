@@ -274,7 +274,7 @@ fn verdict<T>(shared: &Shared, handle: JoinHandle<T>) -> Result<T, RunError> {
         Some(RunFault::Host(fault)) if !handle.is_finished() => Err(fault.into()),
         Some(RunFault::Host(fault)) => match handle.join() {
             // It had not begun, and never will: that is not what it died of.
-            Err(ExitReason::Cancelled) => Err(fault.into()),
+            Err(ExitReason::Cancelled(_)) => Err(fault.into()),
             ended => Ok(ended?),
         },
         None => Ok(handle.join()?),

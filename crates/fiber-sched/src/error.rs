@@ -2,7 +2,7 @@
 
 use fiber_core::{
     env::{EnvError, HostFault},
-    fiber::{ExitReason, PanicPayload},
+    fiber::{ExitReason, PanicPayload, Reason},
     registry::Full,
 };
 
@@ -22,8 +22,8 @@ pub enum RunError {
     #[error("the main fiber panicked: {0}")]
     Panicked(PanicPayload),
     /// The main fiber was cancelled.
-    #[error("the main fiber was cancelled")]
-    Cancelled,
+    #[error("the main fiber was cancelled: {0}")]
+    Cancelled(Reason),
     /// The main fiber could not be started.
     #[error("the main fiber was not started: {0}")]
     NotStarted(ExitReason),
@@ -39,7 +39,7 @@ impl From<ExitReason> for RunError {
     fn from(reason: ExitReason) -> Self {
         match reason {
             ExitReason::Panicked(payload) => Self::Panicked(payload),
-            ExitReason::Cancelled => Self::Cancelled,
+            ExitReason::Cancelled(reason) => Self::Cancelled(reason),
             reason => Self::NotStarted(reason),
         }
     }

@@ -14,6 +14,7 @@ mod counters;
 mod dump;
 mod episode;
 mod error;
+mod future;
 mod gate;
 mod hog;
 mod idle;
@@ -39,6 +40,7 @@ pub use crate::{
     builder::{Builder, Drain},
     dump::{Dump, DumpOptions, FiberDump, FiberState, WorkerDump, WorkerState},
     error::RunError,
+    future::{FiberFuture, into_future},
     hog::{HogKind, HogReport, WaitingFiber},
     report::{AllAsleep, ParkedFiber},
     runtime::{Runtime, is_running},
@@ -49,13 +51,20 @@ pub use crate::{
 };
 pub use fiber_core::{
     big_stack::on_big_stack,
+    block_on,
     blocking::{HelpersBusy, blocking, try_blocking},
+    cancel::{
+        Cancelled, CancelledOperation, cancel_reason, cancelled_operation, catch_unwind, unmask,
+    },
     env::WorkerId,
-    fiber::{ExitReason, Fiber, JoinHandle, PanicPayload, Priority},
+    fiber::{ExitReason, Fiber, JoinHandle, JoinOperation, PanicPayload, Priority, Reason},
+    fiber_local,
+    local::{FiberLocal, InheritedLocal, WorkerLocal},
     park::{
         charge, checkpoint, current, is_cancelled, mask, no_suspend, park, park_timeout, sleep,
         sleep_until, yield_now,
     },
     time,
     timeout::{Elapsed, timeout},
+    worker_local,
 };

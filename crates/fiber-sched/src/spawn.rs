@@ -30,6 +30,14 @@ pub enum SpawnError {
         /// How many there are, dedicated ones included.
         workers: usize,
     },
+    /// The builder says where the fiber is to live, and so does the call.
+    #[error(
+        "`worker` and `dedicated` choose where a fiber lives, and so does `{call}`: use `spawn`"
+    )]
+    TwoPlaces {
+        /// The call.
+        call: &'static str,
+    },
     /// Every dedicated worker has its fiber.
     #[error(
         "none of {dedicated} dedicated workers is free: raise the runtime's `Builder::dedicated`"
@@ -159,7 +167,7 @@ impl Builder {
     }
 
     /// The fiber lives on this worker, whoever is free. Dedicated workers come behind the others.
-    /// [`Builder::spawn_local`], [`Builder::spawn_any`] and [`Builder::spawn_many`] do not ask.
+    /// Goes with [`Builder::spawn`] only: the other calls choose for themselves.
     pub fn worker(self, worker: WorkerId) -> Self {
         Self {
             home: Home::Worker(worker),
@@ -169,7 +177,7 @@ impl Builder {
 
     /// The fiber gets a dedicated worker, see
     /// [`Builder::dedicated`](crate::Builder::dedicated) of the runtime, which is free again when
-    /// the fiber has ended, in whatever way.
+    /// the fiber has ended, in whatever way. Goes with [`Builder::spawn`] only.
     pub fn dedicated(self) -> Self {
         Self {
             home: Home::Dedicated,
@@ -198,13 +206,14 @@ impl Builder {
     /// Starts the fiber on the calling worker, see [`spawn_local`].
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and when the builder names a worker.
     #[track_caller]
     pub fn spawn_local<F, T>(self, body: F) -> Result<JoinHandle<T>, SpawnError>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
+        self.chooses_nothing("spawn_local")?;
         // SAFETY: it borrows nothing, and `Here` keeps it on this thread (I-11).
         unsafe { self.launch(body, Placement::Here, Location::caller()) }
     }
@@ -212,13 +221,14 @@ impl Builder {
     /// Starts the fiber on the less loaded of two workers, see [`spawn_any`].
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and when the builder names a worker.
     #[track_caller]
     pub fn spawn_any<F, T>(self, body: F) -> Result<JoinHandle<T>, SpawnError>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.chooses_nothing("spawn_any")?;
         // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
         unsafe { self.launch(body, Placement::Spread, Location::caller()) }
     }
@@ -226,13 +236,14 @@ impl Builder {
     /// Starts many fibers, see [`spawn_many`].
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and when the builder names a worker.
     #[track_caller]
     pub fn spawn_many<F, T>(self, count: usize, body: F) -> Result<Vec<JoinHandle<T>>, SpawnError>
     where
         F: Fn(usize) -> T + Send + Sync + 'static,
         T: Send + 'static,
     {
+        self.chooses_nothing("spawn_many")?;
         let spawned_at = Location::caller();
         let body = Arc::new(body);
         Context::with(|context| {
@@ -249,6 +260,14 @@ impl Builder {
             }));
             Ok(handles)
         })
+    }
+
+    /// For calls that choose the fiber's place by themselves.
+    pub(crate) fn chooses_nothing(&self, call: &'static str) -> Result<(), SpawnError> {
+        match self.home {
+            Home::Anywhere => Ok(()),
+            Home::Worker(_) | Home::Dedicated => Err(SpawnError::TwoPlaces { call }),
+        }
     }
 
     /// [`Builder::spawn`] on `runtime`, from any thread.

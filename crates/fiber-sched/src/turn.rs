@@ -14,7 +14,7 @@ use core::{iter, mem};
 use fiber_core::{
     context::{Context, Resumed},
     env::{HostFault, Instant, Site, Wait, WorkerId},
-    fiber::{Priority, Runnable},
+    fiber::{Priority, Reason, Runnable},
 };
 
 use crate::{
@@ -30,6 +30,9 @@ use crate::{
 const RESUMES: usize = 128;
 /// After how many turns without a wait a worker's time is accounted for.
 const ACCOUNT_TURNS: u64 = 64;
+
+/// Why what is left is cancelled.
+const RUN_OVER: Reason = Reason::new("the run is over: its main fiber has ended");
 
 const STEAL: Site = Site::new("sched.steal");
 
@@ -148,7 +151,7 @@ impl<'worker> Turn<'worker> {
                     self.shared().parked.lock().push(fiber);
                 });
             }
-            self.context.cancel_all();
+            self.context.cancel_all(&RUN_OVER);
             self.shared().heeded();
         }
     }
@@ -250,7 +253,7 @@ impl<'worker> Turn<'worker> {
         if !fiber.fiber().is_started() {
             counters.started.add(1);
             if self.shared().phase() >= Phase::Cancelling {
-                fiber.fiber().cancel();
+                fiber.fiber().cancel_with(RUN_OVER);
             }
         }
         counters.resumes.add(1);

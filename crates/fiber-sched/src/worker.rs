@@ -161,6 +161,7 @@ impl Worker {
             }
             return;
         }
+        context.enter(|| context.drop_locals());
         if let Some(process) = shared.process {
             context.close_owned_by(process);
         }

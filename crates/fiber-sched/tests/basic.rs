@@ -215,7 +215,7 @@ fn a_cancelled_fiber_unwinds_at_its_park_and_its_joiner_is_told() {
         });
         yield_now();
         fiber.cancel();
-        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(drops.load(Ordering::SeqCst), 1);
     });
 }
@@ -227,7 +227,7 @@ fn a_fiber_that_was_cancelled_before_it_ran_never_runs() {
         let seen = Arc::clone(&ran);
         let fiber = spawn(move || ran.store(true, Ordering::SeqCst));
         fiber.cancel();
-        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
         assert!(!seen.load(Ordering::SeqCst));
     });
 }
@@ -248,7 +248,7 @@ fn a_cancel_waits_until_the_mask_is_left_and_then_for_the_next_point() {
             checkpoint();
             steps.lock().unwrap().push("never");
         });
-        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(*seen.lock().unwrap(), ["masked", "unmasked"]);
     });
 }
@@ -331,7 +331,7 @@ fn a_fiber_that_joins_itself_is_told_so() {
         let (place, seen) = (Rc::clone(&own), Rc::clone(&handle));
         let fiber = spawn_local(move || {
             let own: fiber_sched::JoinHandle<()> = place.borrow_mut().take().unwrap();
-            seen.set(matches!(own.join(), Err(ExitReason::Deadlock)));
+            seen.set(matches!(own.join(), Err(ExitReason::Deadlock(_))));
         });
         *own.borrow_mut() = Some(fiber);
         yield_now();

@@ -127,7 +127,7 @@ fn a_cancel_unwinds_a_parked_body_and_what_is_around_it() {
         });
         yield_now();
         fiber.cancel();
-        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
     });
     assert_eq!(drops.load(Ordering::SeqCst), 2);
 }
@@ -156,7 +156,7 @@ fn a_destructor_may_park_while_its_body_is_unwound_on_a_big_stack() {
         });
         yield_now();
         fiber.cancel();
-        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
     });
     assert_eq!(drops.load(Ordering::SeqCst), 2);
 }

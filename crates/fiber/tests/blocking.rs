@@ -125,7 +125,7 @@ fn a_cancel_waits_until_the_call_has_ended_and_is_delivered_after_it() {
         yield_now();
         assert!(!fiber.is_finished(), "its call has not ended");
         open.send(5).unwrap();
-        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(returned.load(Ordering::SeqCst), 5, "the value was not lost");
     });
 }
@@ -226,7 +226,7 @@ fn one_that_waits_for_room_can_be_cancelled_and_takes_no_place_along() {
         let waits = spawn(|| blocking(|| unreachable!("it was cancelled before its turn")));
         yield_now();
         waits.cancel();
-        assert!(matches!(waits.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(waits.join(), Err(ExitReason::Cancelled(_))));
         open.send(()).unwrap();
         holder.join().unwrap();
         assert_eq!(blocking(|| 9), 9);

@@ -198,7 +198,7 @@ fn big_stacks(env: SharedEnv) {
         let cancelled = spawn(|| on_big_stack(StackClass::M1, fiber::park).expect("a stack"));
         yield_now();
         cancelled.cancel();
-        assert!(matches!(cancelled.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(cancelled.join(), Err(ExitReason::Cancelled(_))));
         let late = timeout(Duration::from_millis(5), || {
             on_big_stack(StackClass::M1, fiber::park)
         });

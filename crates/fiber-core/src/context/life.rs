@@ -11,8 +11,8 @@ use corosensei::{Coroutine, CoroutineResult};
 
 use super::{Context, Id, Namespace, Placement, mem};
 use crate::{
-    env::{Payload, StackError, Unwind},
-    fiber::{ExitReason, Fiber, FiberQueue, Header, Runnable},
+    env::{Payload, Unwind},
+    fiber::{ExitReason, Fiber, FiberQueue, Header, Reason, Runnable},
     operation::Waits,
     park::{BUDGET, Masked},
     request::RawDescriptor,
@@ -106,9 +106,9 @@ impl Context {
         assert!(!self.is_on_fiber(), "fibers are resumed by their worker");
         let header = fiber.fiber().header();
         if !header.is_started()
-            && let Err(error) = self.start(fiber.fiber())
+            && let Err(reason) = self.start(fiber.fiber())
         {
-            self.fail(fiber.into_fiber(), error);
+            self.fail(fiber.into_fiber(), reason);
             return Resumed::Finished;
         }
         self.set_running(header);
@@ -140,13 +140,24 @@ impl Context {
     }
 
     /// Attaches a stack; from here on the fiber stays on this thread (I-11).
-    fn start(&self, fiber: &Fiber) -> Result<(), StackError> {
+    ///
+    /// A cancelled one never runs. It gets a stack, most likely one that was used before, only if
+    /// its closure has something to drop, which may park.
+    fn start(&self, fiber: &Fiber) -> Result<(), ExitReason> {
         let header = fiber.header();
+        let cancelled = header.is_cancelled();
+        if cancelled && header.drops_nothing() {
+            return Err(ExitReason::unstarted(header));
+        }
         if header.id().is_none() {
             // Launched from outside, where there is no worker that could have named it.
             self.identify(header);
         }
-        let (memory, measured) = self.take_first_stack(header.stack_class())?;
+        let taken = self.take_first_stack(header.stack_class());
+        let (memory, measured) = taken.map_err(|error| match cancelled {
+            true => ExitReason::unstarted(header),
+            false => ExitReason::NoStack(error),
+        })?;
         let limit = memory.limit().addr().get();
         let raw = fiber.as_raw();
         let mut stack = OwnedStack::new(memory, raw);
@@ -164,13 +175,11 @@ impl Context {
         Ok(())
     }
 
-    /// Ends a fiber for which there is no stack. Its closure is dropped here, outside of any
+    /// Ends a fiber for which there is no stack. What it has is dropped here, outside of any
     /// fiber: what would block panics, and no panic gets further.
-    fn fail(&self, fiber: Fiber, error: StackError) {
-        let raw = fiber.as_raw();
-        clean_up(self.env(), || {
-            fiber.header().fail(raw, ExitReason::NoStack(error));
-        });
+    fn fail(&self, fiber: Fiber, reason: ExitReason) {
+        let (header, raw) = (fiber.header(), fiber.as_raw());
+        clean_up(self.env(), || header.fail(raw, reason));
         self.end(fiber);
     }
 
@@ -184,7 +193,9 @@ impl Context {
             tell(context, header, "started");
             if header.is_cancelled() {
                 let _masked = Masked::new(header.mask());
-                clean_up(context.env(), || header.fail(raw, ExitReason::Cancelled));
+                clean_up(context.env(), || {
+                    header.fail(raw, ExitReason::unstarted(header));
+                });
             } else {
                 header.run(raw, context.env());
             }
@@ -192,6 +203,7 @@ impl Context {
                 let _masked = Masked::new(header.mask());
                 clean_up(context.env(), || header.discard(raw));
             }
+            header.drop_locals(|drop_it| clean_up(context.env(), drop_it));
             tell(context, header, "ended");
         });
     }
@@ -236,15 +248,25 @@ impl Context {
         self.started_count.set(self.started_count.get() - 1);
     }
 
+    /// The worker ends, all of its fibers have: drops its values, here, where nothing can suspend.
+    pub fn drop_locals(&self) {
+        // A destructor may make others; what is made without end goes with the context.
+        for _ in 0..4 {
+            for value in self.locals().take() {
+                clean_up(self.env(), || drop(value));
+            }
+        }
+    }
+
     /// How many fibers have started here and not ended.
     pub fn started(&self) -> usize {
         self.started_count.get()
     }
 
     /// Cancels every fiber that has started here and not ended.
-    pub fn cancel_all(&self) {
+    pub fn cancel_all(&self, reason: &Reason) {
         self.each_started(|header| {
-            header.cancel();
+            header.cancel(reason.clone());
         });
     }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::{cell::UnsafeCell, mem, ptr::NonNull};
 
 use super::{
-    exit::{ExitReason, classify},
+    exit::ExitReason,
     header::{Attributes, Fiber, Header},
     join::JoinHandle,
     runnable::Runnable,
@@ -15,6 +15,8 @@ use crate::env::Unwind;
 pub(crate) struct VTable {
     /// Runs the closure, on the fiber's stack, and stores what came of it.
     pub(crate) run: fn(NonNull<Header>, &dyn Unwind),
+    /// Whether dropping the closure runs any code.
+    pub(crate) drops_closure: bool,
     /// Ends an unstarted fiber: drops the closure, stores the reason.
     pub(crate) fail: fn(NonNull<Header>, ExitReason),
     /// Drops the stored result, if nobody took it.
@@ -40,6 +42,7 @@ pub(super) struct Block<F, T> {
 impl<F: FnOnce() -> T, T> Block<F, T> {
     const VTABLE: &'static VTable = &VTable {
         run: Self::run,
+        drops_closure: mem::needs_drop::<F>(),
         fail: Self::fail,
         discard: Self::discard,
         free: Self::free,
@@ -72,10 +75,11 @@ impl<F: FnOnce() -> T, T> Block<F, T> {
         let result = match (caught, value) {
             (Ok(()), Some(value)) => Ok(value),
             (Ok(()), None) => unreachable!("the body returned without a value"),
-            (Err(payload), _) => Err(classify(payload)),
+            // SAFETY: the runtime's reference keeps the block alive while it runs (I-3).
+            (Err(payload), _) => Err(ExitReason::of(payload, unsafe { header.as_ref() })),
         };
         if matches!(result, Err(ExitReason::Panicked(_))) {
-            // SAFETY: the runtime's reference keeps the block alive while it runs (I-3).
+            // SAFETY: as above (I-3).
             unsafe { header.as_ref() }.note_panic();
         }
         Self::replace(header, Slot::Result(result));
@@ -83,6 +87,8 @@ impl<F: FnOnce() -> T, T> Block<F, T> {
 
     fn fail(header: NonNull<Header>, reason: ExitReason) {
         let before = Self::replace(header, Slot::Result(Err(reason)));
+        // SAFETY: who ends a fiber holds a reference to the block (I-3).
+        let _inherited = unsafe { header.as_ref() }.inherited().take();
         drop(before);
     }
 

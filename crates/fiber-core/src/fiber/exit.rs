@@ -3,10 +3,11 @@
 use alloc::boxed::Box;
 use core::{any::Any, fmt, ptr};
 
-use super::header::Header;
+use super::{header::Header, reason::Reason};
 use crate::{
     context::Context,
     env::{Payload, StackError, Unwind},
+    operation::Deadlock,
 };
 
 /// Why a fiber did not return a value.
@@ -17,24 +18,31 @@ pub enum ExitReason {
     #[error("the fiber panicked: {0}")]
     Panicked(PanicPayload),
     /// It was cancelled before it had finished.
-    #[error("the fiber was cancelled")]
-    Cancelled,
+    #[error("the fiber was cancelled: {0}")]
+    Cancelled(Reason),
     /// It could not be started.
     #[error("the fiber was not started: {0}")]
     NoStack(StackError),
-    /// The caller waits for itself.
-    #[error("a fiber cannot join itself")]
-    Deadlock,
+    /// It waits, perhaps through others, for the caller, who would wait for ever.
+    #[error(transparent)]
+    Deadlock(Deadlock),
+    /// Its result was taken before, through the same handle.
+    #[error("the fiber's result was taken before: it is given once")]
+    Taken,
 }
 
 /// What a panic carried.
-pub struct PanicPayload(pub(crate) Payload);
+pub struct PanicPayload(Payload);
 
 // SAFETY: through a shared reference only text is read, of a `&str` or a `String`, which any thread
 // may read; the payload itself is reached by value (I-9).
 unsafe impl Sync for PanicPayload {}
 
 impl PanicPayload {
+    pub(crate) fn new(payload: Payload) -> Self {
+        Self(payload)
+    }
+
     /// The message, if the payload is text as `panic!` makes it.
     pub fn message(&self) -> Option<&str> {
         let any: &(dyn Any + Send) = &*self.0;
@@ -105,10 +113,18 @@ impl Drop for Unwinding {
     }
 }
 
-/// What the end of a body means: a cancelled fiber, or a panic of the user's.
-pub(crate) fn classify(payload: Payload) -> ExitReason {
-    match payload.downcast::<Unwinding>() {
-        Ok(_) => ExitReason::Cancelled,
-        Err(payload) => ExitReason::Panicked(PanicPayload(payload)),
+impl ExitReason {
+    /// What the end of a body of `fiber` means: it was cancelled, or the user's code panicked.
+    pub(crate) fn of(payload: Payload, fiber: &Header) -> Self {
+        match payload.downcast::<Unwinding>() {
+            Ok(_) => Self::Cancelled(fiber.cancel_reason().unwrap_or_default()),
+            Err(payload) => Self::Panicked(PanicPayload(payload)),
+        }
+    }
+
+    /// How a fiber ends that never runs.
+    pub(crate) fn unstarted(fiber: &Header) -> Self {
+        const OVER: Reason = Reason::new("the run is over and it had not started");
+        Self::Cancelled(fiber.cancel_reason().unwrap_or(OVER))
     }
 }

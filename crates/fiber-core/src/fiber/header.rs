@@ -16,6 +16,7 @@ use super::{
     block::VTable,
     exit::{ExitReason, Interrupt},
     layout::Layout,
+    reason::Reason,
     runnable::Runnable,
     wake::{Inbox, WakeWord},
 };
@@ -23,8 +24,10 @@ use crate::{
     context::{Context, Probe},
     env::{StackClass, Unwind},
     id::Id,
+    local::{Inherited, Own},
     operation::{Latch, LatchOperation, StoredWaits},
     primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    spin::SpinLock,
     stack::OwnedStack,
     timeout::TimeoutScope,
 };
@@ -67,9 +70,11 @@ impl Attributes {
 /// | fields | touched by |
 /// |---|---|
 /// | `refs`, `wake`, `token`, `cancel`, `started` | anyone, atomics |
+/// | `reason` | anyone, under its lock; written before `cancel` is set, once |
 /// | `finished`, `panicked`, `claims`, `exit` | anyone, atomics |
 /// | `next` | whoever has the fiber in a queue |
 /// | `id` | written by whoever launches or starts it, once; read by anyone |
+/// | `inherited` | whoever has the fiber: its spawner, then its home worker |
 /// | `home` | written before the fiber can be parked; then read by anyone |
 /// | the rest | the home worker only |
 pub(crate) struct Header {
@@ -77,6 +82,7 @@ pub(crate) struct Header {
     wake: WakeWord,
     token: AtomicBool,
     cancel: AtomicBool,
+    reason: SpinLock<Reason>,
     started: AtomicBool,
     finished: AtomicBool,
     panicked: AtomicBool,
@@ -100,6 +106,8 @@ pub(crate) struct Header {
     yielder: Cell<*const Yielder<Resume, ()>>,
     stack_limit: Cell<usize>,
     coroutine: UnsafeCell<Option<FiberCoroutine>>,
+    own: Own,
+    inherited: Inherited,
     /// Links of the home worker's list of started fibers.
     pub(crate) all_prev: Cell<*const Self>,
     pub(crate) all_next: Cell<*const Self>,
@@ -115,6 +123,7 @@ impl Header {
             wake: WakeWord::new(),
             token: AtomicBool::new(false),
             cancel: AtomicBool::new(false),
+            reason: SpinLock::new(Reason::default()),
             started: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
@@ -133,6 +142,8 @@ impl Header {
             yielder: Cell::new(ptr::null()),
             stack_limit: Cell::new(0),
             coroutine: UnsafeCell::new(None),
+            own: Own::new(),
+            inherited: Inherited::from_caller(),
             all_prev: Cell::new(ptr::null()),
             all_next: Cell::new(ptr::null()),
             vtable,
@@ -236,9 +247,20 @@ impl Header {
         (self.vtable.discard)(this);
     }
 
-    pub(crate) fn cancel(&self) {
-        self.cancel.store(true, Ordering::Release);
+    pub(crate) fn cancel(&self, reason: Reason) {
+        let reason = reason.by_caller();
+        let mut first = self.reason.lock();
+        if !self.is_cancelled() {
+            *first = reason;
+            self.cancel.store(true, Ordering::Release);
+        }
+        drop(first);
         self.wake();
+    }
+
+    /// Why it was cancelled, if it was.
+    pub(crate) fn cancel_reason(&self) -> Option<Reason> {
+        self.is_cancelled().then(|| self.reason.lock().clone())
     }
 
     pub(crate) fn mask(&self) -> &Cell<u32> {
@@ -261,6 +283,19 @@ impl Header {
     /// What it is parked for, if certain fibers have that.
     pub(crate) fn waits(&self) -> &Cell<Option<StoredWaits>> {
         &self.waits
+    }
+
+    pub(crate) fn own(&self) -> &Own {
+        &self.own
+    }
+
+    pub(crate) fn inherited(&self) -> &Inherited {
+        &self.inherited
+    }
+
+    /// Whether ending it unstarted runs nothing of the user's.
+    pub(crate) fn drops_nothing(&self) -> bool {
+        !self.vtable.drops_closure && self.inherited.is_empty()
     }
 
     pub(crate) fn has_held(&self) -> &Cell<bool> {
@@ -420,6 +455,7 @@ impl Fiber {
     }
 
     /// The operation that waits until it has ended, in whatever way.
+    #[must_use = "an operation does nothing until it is performed"]
     pub fn exit_operation(&self) -> LatchOperation<'_> {
         self.header().exit.wait_operation("join")
     }
@@ -439,9 +475,26 @@ impl Fiber {
     }
 
     /// Asks the fiber to unwind: at its next unmasked park or checkpoint, and at every one after
-    /// that. Never waits; legal twice, on oneself, and after the end.
+    /// that, so that a loop around `catch_unwind` cannot swallow it. Never waits, never allocates,
+    /// and is no suspension point, also on oneself. Twice is as good as once; after the end, by
+    /// whatever it came, it changes nothing; and it makes no difference whether anybody waits.
+    ///
+    /// One that has not started never runs: its closure is dropped. One that is masked goes on
+    /// until it leaves its masks. One that computes without end, or waits in a call of the system,
+    /// is not reached.
     pub fn cancel(&self) {
-        self.header().cancel();
+        self.header().cancel(Reason::default());
+    }
+
+    /// [`Fiber::cancel`], and says why; heard if nobody has cancelled it before. Text that is no
+    /// literal is allocated.
+    pub fn cancel_with(&self, reason: impl Into<Reason>) {
+        self.header().cancel(reason.into());
+    }
+
+    /// Why it was cancelled; `None` if it was not.
+    pub fn cancel_reason(&self) -> Option<Reason> {
+        self.header().cancel_reason()
     }
 
     /// Ends a fiber that was not started: drops its closure, which is the user's code.

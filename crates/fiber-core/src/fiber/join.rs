@@ -10,20 +10,54 @@
 //!
 //! Whoever sets the second bit drops the result: the fiber, still on its own stack, or the handle.
 
-use core::{fmt, marker::PhantomData, mem::ManuallyDrop};
+use alloc::vec;
+use core::{fmt, marker::PhantomData, panic::Location, pin::Pin, time::Duration};
 
 use super::{
     block::{TakeResult, take_result},
     exit::ExitReason,
     header::{Fiber, Header},
+    reason::Reason,
 };
-use crate::{context::Context, operation, primitive::Ordering};
+use crate::{
+    context::Context,
+    operation::{
+        self, Deadlock, Holder, LatchOperation, Link, Operation, Published, Resource, WaitCell,
+        Waits,
+    },
+    primitive::Ordering,
+    timeout::Elapsed,
+};
 
 const ENDED: u8 = 1;
 const DETACHED: u8 = 2;
 const JOINED: u8 = 4;
 
 /// Waits for a fiber's result. Dropping it detaches the fiber, which goes on.
+///
+/// As `std::thread::JoinHandle`, and beyond it: the fiber can be cancelled, and joining can be
+/// limited in time, tried, or be one arm of a choice. What those take, `join` does not give again.
+///
+/// A panic comes as [`ExitReason::Panicked`], with its payload. One that nobody can be told of any
+/// more, because the handle was dropped, is logged, once.
+///
+/// ```
+/// # fn main() -> Result<(), fiber_sched::RunError> {
+/// # let env = fiber_core::script::ScriptEnv::new();
+/// use fiber_core::fiber::ExitReason;
+///
+/// fiber_sched::Runtime::builder(env).run(|| {
+///     let mut child = fiber_sched::spawn(|| 6 * 7);
+///     assert!(child.try_join().is_none(), "it has not run yet");
+///     assert_eq!(child.join().unwrap(), 42);
+///
+///     let child = fiber_sched::spawn(fiber_core::park::park);
+///     child.cancel_with("nobody will wake it");
+///     let Err(ExitReason::Cancelled(reason)) = child.join() else { unreachable!() };
+///     assert_eq!(reason.message(), Some("nobody will wake it"));
+/// })
+/// # }
+/// ```
 #[must_use = "dropping the handle detaches the fiber; a panic in it is then only logged"]
 pub struct JoinHandle<T> {
     fiber: Fiber,
@@ -61,44 +95,181 @@ impl<T> JoinHandle<T> {
         self.fiber.cancel();
     }
 
+    /// Asks the fiber to unwind, and says why, see [`Fiber::cancel_with`].
+    pub fn cancel_with(&self, reason: impl Into<Reason>) {
+        self.fiber.cancel_with(reason);
+    }
+
+    /// Lets the fiber go on by itself, as dropping the handle does. It can be cancelled as before,
+    /// through a clone of [`JoinHandle::fiber`].
+    pub fn detach(self) {}
+
     /// Waits until the fiber has ended, and gives its result. Works on any fiber and any thread.
     ///
     /// # Suspends
     /// Until the fiber has ended.
     ///
     /// # Cancellation
-    /// A cancelled caller unwinds; the fiber goes on, detached.
+    /// A cancelled caller unwinds; the fiber goes on, detached. To keep the handle, perform
+    /// [`JoinHandle::join_operation`].
     ///
     /// # Errors
-    /// When it panicked, was cancelled or could not be started, or when a fiber joins itself.
-    pub fn join(self) -> Result<T, ExitReason> {
-        if Context::current_is(&self.fiber) {
-            return Err(ExitReason::Deadlock);
-        }
-        operation::perform(self.fiber.header().exit.wait_operation("join"));
-        self.take_result()
+    /// When it panicked, was cancelled or could not be started; when it waits for the caller, as a
+    /// fiber does that joins itself; and when its result was taken before.
+    #[track_caller]
+    pub fn join(mut self) -> Result<T, ExitReason> {
+        self.refuse_self()?;
+        operation::perform(self.join_operation())
     }
 
-    fn take_result(self) -> Result<T, ExitReason> {
-        let this = ManuallyDrop::new(self);
-        this.fiber
-            .header()
-            .claims
-            .fetch_or(JOINED, Ordering::Relaxed);
-        // SAFETY: the latch is open, so the fiber has stored its result and let go; this handle is
-        // the only one and has not detached, so the claim is ours (I-11).
-        let result = unsafe { take_result(this.fiber.as_raw(), this.take) };
-        // SAFETY: `this` is not used again, so its handle is dropped once, here (I-3).
-        drop(unsafe { core::ptr::read(&raw const this.fiber) });
-        result.expect("the result is taken once")
+    /// [`JoinHandle::join`] for `span` at the most.
+    ///
+    /// # Suspends
+    /// Until the fiber has ended.
+    ///
+    /// # Cancellation
+    /// A cancelled caller unwinds.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when it has not ended in time: the handle is as good as before. Otherwise as
+    /// [`JoinHandle::join`].
+    #[track_caller]
+    pub fn join_timeout(&mut self, span: Duration) -> Result<Result<T, ExitReason>, Elapsed> {
+        if let Err(deadlock) = self.refuse_self() {
+            return Ok(Err(deadlock));
+        }
+        operation::perform_until(self.join_operation(), Some(span)).map_err(|_| Elapsed::new())
+    }
+
+    /// The fiber's result, if it has ended. Never suspends.
+    pub fn try_join(&mut self) -> Option<Result<T, ExitReason>> {
+        operation::try_perform(self.join_operation()).ok()
+    }
+
+    /// The operation that waits for the fiber's result. When it has committed the handle has given
+    /// everything that it had: joining again gives [`ExitReason::Taken`].
+    #[track_caller]
+    #[must_use = "an operation does nothing until it is performed"]
+    pub fn join_operation(&mut self) -> JoinOperation<'_, T> {
+        let handle: &Self = self;
+        JoinOperation {
+            fiber: &handle.fiber,
+            take: handle.take,
+            site: Location::caller(),
+            exit: handle.fiber.exit_operation(),
+            _handle: PhantomData,
+        }
+    }
+
+    /// A circle of one, which is known before anything is waited for.
+    #[track_caller]
+    fn refuse_self(&self) -> Result<(), ExitReason> {
+        if !Context::current_is(&self.fiber) {
+            return Ok(());
+        }
+        let link = Link {
+            fiber: self.fiber.id(),
+            name: self.fiber.name().map(Into::into),
+            waits_for: Resource::kind(&self.fiber),
+            at: Location::caller(),
+            held_since: self.fiber.spawned_at(),
+        };
+        Err(ExitReason::Deadlock(Deadlock::new(vec![link])))
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         let header = self.fiber.header();
+        if header.is_joined() {
+            return;
+        }
         if header.claims.fetch_or(DETACHED, Ordering::AcqRel) & ENDED != 0 {
             (header.vtable.discard)(self.fiber.as_raw());
+        }
+    }
+}
+
+/// Waits for a fiber's result; see [`JoinHandle::join_operation`].
+pub struct JoinOperation<'handle, T> {
+    fiber: &'handle Fiber,
+    take: TakeResult<T>,
+    site: &'static Location<'static>,
+    exit: LatchOperation<'handle>,
+    /// Nobody else joins meanwhile.
+    _handle: PhantomData<&'handle mut JoinHandle<T>>,
+}
+
+impl<'handle, T> JoinOperation<'handle, T> {
+    fn exit(self: Pin<&mut Self>) -> Pin<&mut LatchOperation<'handle>> {
+        // SAFETY: the field is pinned with the operation, and never moved out of it (I-12).
+        unsafe { self.map_unchecked_mut(|this| &mut this.exit) }
+    }
+}
+
+// SAFETY: the latch of the fiber's end keeps the promises (I-2, I-12); the result moves in
+// `finish`, which comes after the one commit, and only for the first who asks.
+unsafe impl<T> Operation for JoinOperation<'_, T> {
+    type Output = Result<T, ExitReason>;
+
+    fn name(&self) -> &'static str {
+        self.exit.name()
+    }
+
+    fn waits(&self) -> Option<Waits<'_>> {
+        Some(Waits {
+            resource: self.fiber,
+            site: self.site,
+            only_holders: true,
+        })
+    }
+
+    fn try_now(&mut self) -> Option<u16> {
+        self.exit.try_now()
+    }
+
+    unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+        // SAFETY: by the caller's promise (I-12).
+        unsafe { self.exit().publish(cell, base) }
+    }
+
+    fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
+        self.exit().retract(winner);
+    }
+
+    unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+        let header = self.fiber.header();
+        if header.claims.fetch_or(JOINED, Ordering::Relaxed) & JOINED != 0 {
+            return Err(ExitReason::Taken);
+        }
+        // SAFETY: the latch is open, so the fiber has stored its result and let go; its only handle
+        // is borrowed and has not detached, so the claim is ours (I-11).
+        let result = unsafe { take_result(self.fiber.as_raw(), self.take) };
+        result.expect("the result is taken once")
+    }
+
+    fn refuse(self: Pin<&mut Self>, deadlock: Deadlock) -> Self::Output {
+        Err(ExitReason::Deadlock(deadlock))
+    }
+}
+
+impl<T> fmt::Debug for JoinOperation<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinOperation")
+            .field("fiber", &self.fiber)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The end of a fiber, which nobody but itself can bring about.
+impl Resource for Fiber {
+    fn kind(&self) -> &'static str {
+        "the end of a fiber"
+    }
+
+    fn holders(&self, tell: &mut dyn FnMut(Holder)) {
+        if !self.is_finished() {
+            tell(Holder::new(self.id(), self.spawned_at()));
         }
     }
 }

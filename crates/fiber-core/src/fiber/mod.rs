@@ -21,6 +21,7 @@ mod layout;
 #[cfg(loom)]
 mod models;
 mod queue;
+mod reason;
 mod runnable;
 mod wake;
 
@@ -29,8 +30,9 @@ pub use self::{
     block::Spawn,
     exit::{ExitReason, PanicPayload},
     header::{Attributes, Fiber},
-    join::JoinHandle,
+    join::{JoinHandle, JoinOperation},
     queue::{FiberQueue, RemoteQueue},
+    reason::Reason,
     runnable::Runnable,
     wake::Inbox,
 };

@@ -45,7 +45,7 @@ impl Drop for Runnable {
         }
         // The closure's drop is the user's code and may panic; who joins is told even so.
         let fiber = Finish(Fiber::from_raw(self.0.as_raw()));
-        fiber.0.fail(ExitReason::Cancelled);
+        fiber.0.fail(ExitReason::unstarted(fiber.0.header()));
     }
 }
 

@@ -44,8 +44,8 @@ fn closures_that_are_dropped_unstarted_may_panic_and_park() {
         let (one, other) = (spawn(move || drop(panics)), spawn(move || drop(parks)));
         one.cancel();
         other.cancel();
-        assert!(matches!(one.join(), Err(ExitReason::Cancelled)));
-        assert!(matches!(other.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(one.join(), Err(ExitReason::Cancelled(_))));
+        assert!(matches!(other.join(), Err(ExitReason::Cancelled(_))));
     });
     ledger.assert_balanced(2);
 }

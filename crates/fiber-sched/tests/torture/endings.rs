@@ -335,7 +335,7 @@ fn trees_of_fibers_end_whatever_they_do_to_each_other() {
         assert!(
             matches!(
                 result,
-                Ok(()) | Err(RunError::Panicked(_) | RunError::Cancelled)
+                Ok(()) | Err(RunError::Panicked(_) | RunError::Cancelled(_))
             ),
             "seed {seed}: {result:?}"
         );

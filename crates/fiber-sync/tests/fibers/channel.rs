@@ -84,7 +84,7 @@ fn a_cancelled_sender_drops_its_value_and_keeps_the_order_of_the_others() {
         let sent = senders.map(|sender| sender.join());
         assert!(matches!(
             sent,
-            [Ok(true), Err(ExitReason::Cancelled), Ok(true)]
+            [Ok(true), Err(ExitReason::Cancelled(_)), Ok(true)]
         ));
         assert_eq!(alive.load(Ordering::SeqCst), 0);
     });
@@ -105,7 +105,7 @@ fn a_cancel_after_a_value_has_come_does_not_lose_it() {
         settle();
         sender.try_send(5).unwrap();
         waiter.cancel();
-        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(*got.lock().unwrap(), Some(5));
     });
 }

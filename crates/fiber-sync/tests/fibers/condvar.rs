@@ -49,8 +49,8 @@ fn a_cancelled_waiter_takes_no_notification_along() {
         shared.1.notify_one();
         second.cancel();
         // The first had been notified by then, so the cancel came too late for it.
-        assert!(matches!(first.join(), Err(ExitReason::Cancelled)));
-        assert!(matches!(second.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(first.join(), Err(ExitReason::Cancelled(_))));
+        assert!(matches!(second.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(*shared.0.try_lock().unwrap(), [0]);
     });
 }
@@ -62,7 +62,7 @@ fn a_waiter_that_has_left_is_not_notified() {
         let [first, second] = [0, 1].map(|number| waiter(&shared, number));
         settle();
         first.cancel();
-        assert!(matches!(first.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(first.join(), Err(ExitReason::Cancelled(_))));
         shared.1.notify_one();
         second.join().unwrap();
         assert_eq!(*shared.0.try_lock().unwrap(), [1]);
@@ -77,7 +77,7 @@ fn a_waiter_can_be_cancelled_and_joined_by_one_that_holds_the_mutex() {
         settle();
         let guard = shared.0.lock().unwrap();
         waiter.cancel();
-        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         drop(guard);
         assert!(!shared.0.is_poisoned());
     });
@@ -99,7 +99,7 @@ fn a_notified_waiter_gets_the_mutex_although_it_is_cancelled() {
             "it waits for the mutex, with a signal in hand"
         );
         drop(guard);
-        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(*shared.0.try_lock().unwrap(), [0]);
     });
 }
@@ -170,7 +170,7 @@ fn cancels_at_random_moments_swallow_no_signal() {
         }
         for consumer in consumers {
             match consumer.join() {
-                Ok(()) | Err(ExitReason::Cancelled) => {}
+                Ok(()) | Err(ExitReason::Cancelled(_)) => {}
                 Err(other) => panic!("{other}"),
             }
         }

@@ -77,7 +77,7 @@ fn a_cancel_after_the_hand_over_comes_too_late() {
         settle();
         drop(guard);
         waiter.cancel();
-        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(*mutex.try_lock().unwrap(), 1);
     });
 }
@@ -94,7 +94,7 @@ fn a_cancel_while_holding_releases_and_does_not_poison() {
         settle();
         assert!(mutex.try_lock().is_err());
         holder.cancel();
-        assert!(matches!(holder.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(holder.join(), Err(ExitReason::Cancelled(_))));
         assert!(mutex.try_lock().is_ok());
     });
 }
@@ -165,7 +165,7 @@ fn a_panic_in_a_destructor_of_a_cancelled_fiber_is_told_from_the_cancel() {
         });
         settle();
         fiber.cancel();
-        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
         assert!(!mutex.is_poisoned());
     });
 }
@@ -221,7 +221,7 @@ fn a_masked_fiber_waits_on_although_it_is_cancelled() {
         settle();
         assert!(!waiter.is_finished());
         drop(guard);
-        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(*mutex.try_lock().unwrap(), 1);
     });
 }

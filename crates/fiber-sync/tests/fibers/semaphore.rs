@@ -45,7 +45,7 @@ fn a_cancelled_request_lets_those_behind_it_through() {
         settle();
         assert!(order.lock().unwrap().is_empty());
         large.cancel();
-        assert!(matches!(large.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(large.join(), Err(ExitReason::Cancelled(_))));
         small.join().unwrap();
         assert_eq!(semaphore.available_permits(), 1);
         semaphore.add_permits(4);
@@ -83,7 +83,7 @@ fn a_cancel_after_permits_were_given_returns_them() {
         semaphore.add_permits(1);
         waiter.cancel();
         assert_eq!(semaphore.available_permits(), 0, "it has been served");
-        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(semaphore.available_permits(), 1);
     });
 }

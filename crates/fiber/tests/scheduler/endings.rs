@@ -167,7 +167,7 @@ fn plain_threads_that_spawn_while_a_run_ends_lose_nothing() {
                 }
                 for fiber in fibers {
                     match fiber.join() {
-                        Ok(()) | Err(ExitReason::Cancelled) => {}
+                        Ok(()) | Err(ExitReason::Cancelled(_)) => {}
                         Err(other) => panic!("{other:?}"),
                     }
                 }

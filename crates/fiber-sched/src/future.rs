@@ -1,0 +1,192 @@
+//! Fibers as futures: what asynchronous code awaits, plain blocking code does.
+
+use alloc::sync::Arc;
+use core::{
+    fmt,
+    future::Future,
+    mem,
+    panic::Location,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use fiber_core::{
+    cancel::catch_exit,
+    fiber::{ExitReason, Fiber, JoinHandle},
+    spin::SpinLock,
+};
+
+use crate::{
+    runtime::Runtime,
+    spawn::{Builder, SpawnError},
+};
+
+/// Starts a fiber of the calling runtime, and gives its result as a future.
+///
+/// # Errors
+/// Outside of a runtime; [`Runtime::into_future`] serves from any thread.
+#[track_caller]
+pub fn into_future<F, T>(body: F) -> Result<FiberFuture<T>, SpawnError>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let runtime = Runtime::current().ok_or(SpawnError::NoRuntime)?;
+    start(&runtime, body, Location::caller())
+}
+
+impl Runtime {
+    /// Starts a fiber of this runtime from any thread, and gives its result as a future, which any
+    /// executor may poll. The fiber starts now, whether the future is polled or not.
+    ///
+    /// # Errors
+    /// When the run is over, or its fibers are being cancelled: [`SpawnError::Ended`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), fiber_sched::RunError> {
+    /// # let env = fiber_core::script::ScriptEnv::new();
+    /// use fiber_sched::{Runtime, block_on};
+    ///
+    /// Runtime::builder(env).run(|| {
+    ///     let runtime = Runtime::current().expect("this is a fiber");
+    ///     let answer = async move { runtime.into_future(|| 6 * 7).unwrap().await };
+    ///     assert_eq!(block_on(answer).unwrap(), 42);
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn into_future<F, T>(&self, body: F) -> Result<FiberFuture<T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        start(self, body, Location::caller())
+    }
+}
+
+fn start<F, T>(
+    runtime: &Runtime,
+    body: F,
+    spawned_at: &'static Location<'static>,
+) -> Result<FiberFuture<T>, SpawnError>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let state = Arc::new(State(SpinLock::new(Progress::Runs(None))));
+    let promise = Promise(Arc::clone(&state));
+    let body = move || {
+        let result = catch_exit(body);
+        promise.0.end(Progress::Ended(result));
+    };
+    let handle = Builder::new().spawn_at(runtime, body, spawned_at)?;
+    Ok(FiberFuture { handle, state })
+}
+
+/// A fiber's result, to be awaited. Dropping it cancels the fiber, unless it has ended.
+///
+/// It gives what [`JoinHandle::join`] gives: a panic inside arrives with its payload. One that is
+/// never asked for is logged. After that it must not be polled again, as it is with most futures.
+#[must_use = "dropping the future cancels the fiber"]
+pub struct FiberFuture<T> {
+    handle: JoinHandle<()>,
+    state: Arc<State<T>>,
+}
+
+impl<T> FiberFuture<T> {
+    /// The fiber.
+    pub fn fiber(&self) -> &Fiber {
+        self.handle.fiber()
+    }
+}
+
+impl<T> Future for FiberFuture<T> {
+    type Output = Result<T, ExitReason>;
+
+    /// # Panics
+    /// When it has given its value before.
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        // Cloned before, dropped after: a waker is the user's code.
+        let mut waker = Some(task.waker().clone());
+        let taken = {
+            let mut progress = this.state.0.lock();
+            match &mut *progress {
+                Progress::Runs(known) => {
+                    mem::swap(known, &mut waker);
+                    return Poll::Pending;
+                }
+                progress => mem::replace(progress, Progress::Taken),
+            }
+        };
+        match taken {
+            Progress::Ended(result) => Poll::Ready(result),
+            Progress::Dropped => match this.handle.try_join() {
+                Some(Err(reason)) => Poll::Ready(Err(reason)),
+                // It is just about to end.
+                _ => {
+                    *this.state.0.lock() = Progress::Dropped;
+                    task.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            },
+            _ => panic!("a fiber's future was polled after it had given the result"),
+        }
+    }
+}
+
+impl<T> Drop for FiberFuture<T> {
+    fn drop(&mut self) {
+        if !self.handle.is_finished() {
+            self.handle.cancel_with("its future was dropped");
+        }
+    }
+}
+
+impl<T> fmt::Debug for FiberFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FiberFuture").field(self.fiber()).finish()
+    }
+}
+
+/// What a future and its fiber share.
+struct State<T>(SpinLock<Progress<T>>);
+
+enum Progress<T> {
+    /// It has not ended; whom to tell.
+    Runs(Option<Waker>),
+    Ended(Result<T, ExitReason>),
+    /// Its closure was dropped, it never ran.
+    Dropped,
+    Taken,
+}
+
+impl<T> State<T> {
+    fn end(&self, with: Progress<T>) {
+        let before = mem::replace(&mut *self.0.lock(), with);
+        if let Progress::Runs(Some(waker)) = before {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for State<T> {
+    fn drop(&mut self) {
+        if let Progress::Ended(Err(reason @ ExitReason::Panicked(_))) = self.0.get_mut() {
+            tracing::error!(
+                target: "fiber::sched", %reason, "a fiber panicked whose future was dropped"
+            );
+        }
+    }
+}
+
+/// The fiber's side.
+struct Promise<T>(Arc<State<T>>);
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if matches!(&*self.0.0.lock(), Progress::Runs(_)) {
+            self.0.end(Progress::Dropped);
+        }
+    }
+}
