@@ -80,6 +80,15 @@ impl TimerNode {
         }
     }
 
+    /// Takes it out of the wheel of its worker, which is `context`, if it is in there.
+    pub(crate) fn disarm(&self, context: &Context) {
+        if self.armed.replace(false) {
+            // SAFETY: armed at this worker, and neither expired nor disarmed since, as its `armed`
+            // has just said (I-12).
+            unsafe { context.schedule().disarm(self) };
+        }
+    }
+
     pub(crate) fn has_fired(&self) -> bool {
         self.fired.get()
     }
@@ -127,10 +136,6 @@ impl<'frame> Armed<'frame> {
 
 impl Drop for Armed<'_> {
     fn drop(&mut self) {
-        if self.node.armed.replace(false) {
-            // SAFETY: armed by `new` at this worker, and neither expired nor disarmed since, as its
-            // `armed` has just said (I-12).
-            unsafe { self.context.schedule().disarm(&self.node) };
-        }
+        self.node.disarm(self.context);
     }
 }

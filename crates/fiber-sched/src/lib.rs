@@ -45,7 +45,9 @@ pub use crate::{
     report::{AllAsleep, ParkedFiber},
     runtime::{Runtime, is_running},
     scope::{Scope, ScopedJoinHandle, scope},
-    spawn::{Builder as FiberBuilder, SpawnError, spawn, spawn_any, spawn_local, spawn_many},
+    spawn::{
+        Builder as FiberBuilder, SpawnError, spawn, spawn_any, spawn_local, spawn_many, spawn_when,
+    },
     stats::{Stats, WorkerStats},
     watchdog::Watchdog,
 };

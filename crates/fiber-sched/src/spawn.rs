@@ -7,7 +7,8 @@ use fiber_core::{
     Context,
     context::Placement,
     env::{StackClass, WorkerId},
-    fiber::{Attributes, JoinHandle, Priority, Spawn},
+    fiber::{Attributes, JoinHandle, Priority, Runnable, Spawn},
+    operation::Operation,
 };
 
 use crate::{lane::Lane, primitive::Ordering, runtime::Runtime, shared::Shared};
@@ -89,6 +90,44 @@ where
     T: Send + 'static,
 {
     expect(Builder::new().spawn_any(body))
+}
+
+/// Starts a fiber that waits for `operation` first, and then runs `body` with what that gave. While
+/// it waits it has no stack, only its block: a few hundred bytes and what the two occupy. So
+/// waiting this way is cheap where a great many fibers wait long: for a time, for the end of
+/// another fiber, for a connection to have something to say.
+///
+/// The operation's guards run here and now. It is tried and published soon, on whichever worker
+/// has the fiber then, which is its own from then on. A fiber that is cancelled while it waits ends
+/// without running; what was committed at that very moment is dropped.
+///
+/// ```
+/// # fn main() -> Result<(), fiber_sched::RunError> {
+/// # let env = fiber_core::script::ScriptEnv::new();
+/// use core::time::Duration;
+///
+/// use fiber_core::operation::{Operation, timeout};
+/// use fiber_sched::{Runtime, spawn_when};
+///
+/// let late = Runtime::builder(env).run(|| {
+///     let second = timeout(Duration::from_secs(1)).wrap(|()| "later");
+///     spawn_when(second, |when| when).join().unwrap()
+/// })?;
+/// assert_eq!(late, "later");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Panics
+/// Outside of a runtime; [`Builder::spawn_when`] gives an error instead.
+#[track_caller]
+pub fn spawn_when<O, F, T>(operation: O, body: F) -> JoinHandle<T>
+where
+    O: Operation + Send + 'static,
+    F: FnOnce(O::Output) -> T + Send + 'static,
+    T: Send + 'static,
+{
+    expect(Builder::new().spawn_when(operation, body))
 }
 
 /// Starts `count` fibers that run `body(0)`, `body(1)`, …, the same number at each worker. Cheaper
@@ -233,6 +272,21 @@ impl Builder {
         unsafe { self.launch(body, Placement::Spread, Location::caller()) }
     }
 
+    /// Starts a fiber that waits for `operation` first, see [`spawn_when`].
+    ///
+    /// # Errors
+    /// As [`Builder::spawn`].
+    #[track_caller]
+    pub fn spawn_when<O, F, T>(self, operation: O, body: F) -> Result<JoinHandle<T>, SpawnError>
+    where
+        O: Operation + Send + 'static,
+        F: FnOnce(O::Output) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        // SAFETY: operation, closure and value may move between threads and borrow nothing (I-11).
+        unsafe { self.launch_when(operation, body, Location::caller()) }
+    }
+
     /// Starts many fibers, see [`spawn_many`].
     ///
     /// # Errors
@@ -345,11 +399,51 @@ impl Builder {
     where
         F: FnOnce() -> T,
     {
+        self.launch_made(placement, spawned_at, |attributes| {
+            // SAFETY: by the caller's promise (I-11).
+            unsafe { Spawn::fiber(body, attributes) }
+        })
+    }
+
+    /// # Safety
+    /// As [`Spawn::fiber_when`].
+    pub(crate) unsafe fn launch_when<O, F, T>(
+        self,
+        operation: O,
+        body: F,
+        spawned_at: &'static Location<'static>,
+    ) -> Result<JoinHandle<T>, SpawnError>
+    where
+        O: Operation,
+        F: FnOnce(O::Output) -> T,
+    {
+        if let Home::Anywhere = self.home {
+            return self.launch_made(Placement::Anywhere, spawned_at, |attributes| {
+                // SAFETY: by the caller's promise (I-11).
+                unsafe { Spawn::fiber_when(operation, body, attributes) }
+            });
+        }
+        let runtime = Runtime::current().ok_or(SpawnError::NoRuntime)?;
+        let (placement, claim) = self.placement(runtime.shared())?;
+        let body = move |value| {
+            let _claim = claim;
+            body(value)
+        };
+        self.launch_made(placement, spawned_at, |attributes| {
+            // SAFETY: by the caller's promise (I-11).
+            unsafe { Spawn::fiber_when(operation, body, attributes) }
+        })
+    }
+
+    fn launch_made<T>(
+        self,
+        placement: Placement,
+        spawned_at: &'static Location<'static>,
+        make: impl FnOnce(Attributes) -> (Runnable, JoinHandle<T>),
+    ) -> Result<JoinHandle<T>, SpawnError> {
         Context::with(|context| {
             let context = context.ok_or(SpawnError::NoRuntime)?;
-            let attributes = self.attributes(context.default_stack(), spawned_at);
-            // SAFETY: by the caller's promise (I-11).
-            let (fiber, handle) = unsafe { Spawn::fiber(body, attributes) };
+            let (fiber, handle) = make(self.attributes(context.default_stack(), spawned_at));
             context.launch(fiber, placement);
             Ok(handle)
         })

@@ -250,11 +250,11 @@ impl<'worker> Turn<'worker> {
 
     fn resume(&self, fiber: Runnable) {
         let counters = self.counters();
-        if !fiber.fiber().is_started() {
+        if fiber.is_new() {
             counters.started.add(1);
-            if self.shared().phase() >= Phase::Cancelling {
-                fiber.fiber().cancel_with(RUN_OVER);
-            }
+        }
+        if !fiber.fiber().is_started() && self.shared().phase() >= Phase::Cancelling {
+            fiber.fiber().cancel_with(RUN_OVER);
         }
         counters.resumes.add(1);
         if self.context.resume(fiber) == Resumed::Finished {

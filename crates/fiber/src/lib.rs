@@ -26,8 +26,8 @@ pub use fiber_sched::{
     Watchdog, WorkerDump, WorkerId, WorkerLocal, WorkerState, WorkerStats, block_on, blocking,
     cancel_reason, cancelled_operation, catch_unwind, charge, checkpoint, current, fiber_local,
     into_future, is_cancelled, is_running, mask, no_suspend, on_big_stack, park, park_timeout,
-    scope, sleep, sleep_until, spawn, spawn_any, spawn_local, spawn_many, time, timeout,
-    try_blocking, unmask, worker_local, yield_now,
+    scope, sleep, sleep_until, spawn, spawn_any, spawn_local, spawn_many, spawn_when, time,
+    timeout, try_blocking, unmask, worker_local, yield_now,
 };
 /// Locks and channels.
 pub use fiber_sync as sync;

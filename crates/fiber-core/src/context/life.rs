@@ -105,11 +105,16 @@ impl Context {
     pub fn resume(&self, fiber: Runnable) -> Resumed {
         assert!(!self.is_on_fiber(), "fibers are resumed by their worker");
         let header = fiber.fiber().header();
-        if !header.is_started()
-            && let Err(reason) = self.start(fiber.fiber())
-        {
-            self.fail(fiber.into_fiber(), reason);
-            return Resumed::Finished;
+        if !header.is_started() {
+            if !header.begin(fiber.fiber().as_raw(), self) {
+                // The right to run it stays with the fiber, as with one that is parked.
+                let _ = fiber.into_raw();
+                return Resumed::Suspended;
+            }
+            if let Err(reason) = self.start(fiber.fiber()) {
+                self.fail(fiber.into_fiber(), reason);
+                return Resumed::Finished;
+            }
         }
         self.set_running(header);
         self.budget().set(BUDGET);
@@ -170,6 +175,7 @@ impl Context {
         // SAFETY: on the home worker, outside of the fiber, which has not run yet (I-11).
         *unsafe { header.coroutine() } = Some(coroutine);
         header.set_home(self.home());
+        header.set_started();
         header.set_stack_limit(limit);
         self.link(header);
         Ok(())
@@ -226,7 +232,7 @@ impl Context {
         fiber.header().finish();
     }
 
-    fn link(&self, header: &Header) {
+    pub(crate) fn link(&self, header: &Header) {
         let first = self.started.replace(header);
         header.all_next.set(first);
         header.all_prev.set(ptr::null());
@@ -236,7 +242,7 @@ impl Context {
         self.started_count.set(self.started_count.get() + 1);
     }
 
-    fn unlink(&self, header: &Header) {
+    pub(crate) fn unlink(&self, header: &Header) {
         let (prev, next) = (header.all_prev.get(), header.all_next.get());
         match reach(prev) {
             None => self.started.set(next),
@@ -298,11 +304,11 @@ impl Context {
         });
     }
 
-    /// Handles of fibers that are ready here and have not started: at most `max`.
+    /// Handles of fibers that are ready here for the first time: at most `max`.
     pub fn unstarted(&self, max: usize) -> Vec<Fiber> {
         let mut unstarted = Vec::new();
         self.ready.borrow().each(|fiber| {
-            if !fiber.is_started() && unstarted.len() < max {
+            if !fiber.has_home() && unstarted.len() < max {
                 unstarted.push(fiber.clone());
             }
         });

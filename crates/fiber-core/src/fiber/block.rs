@@ -1,18 +1,21 @@
 //! The typed part of a fiber's block: the closure, later the result.
 
 use alloc::boxed::Box;
-use core::{cell::UnsafeCell, mem, ptr::NonNull};
+use core::{cell::UnsafeCell, mem, pin::Pin, ptr::NonNull};
 
 use super::{
     exit::ExitReason,
     header::{Attributes, Fiber, Header},
     join::JoinHandle,
     runnable::Runnable,
+    when::When,
 };
-use crate::env::Unwind;
+use crate::{context::Context, env::Unwind, operation::Operation};
 
 /// What differs between fibers of different closures.
 pub(crate) struct VTable {
+    /// Whether it can start, or has something to wait for first; see [`Body::begin`].
+    pub(crate) begin: Option<fn(NonNull<Header>, &Context) -> bool>,
     /// Runs the closure, on the fiber's stack, and stores what came of it.
     pub(crate) run: fn(NonNull<Header>, &dyn Unwind),
     /// Whether dropping the closure runs any code.
@@ -25,24 +28,55 @@ pub(crate) struct VTable {
     pub(crate) free: fn(NonNull<Header>),
 }
 
-enum Slot<F, T> {
-    Closure(F),
+/// What a fiber is to run.
+pub(super) trait Body {
+    /// What comes of it.
+    type Output;
+
+    /// Whether it may have something to wait for before it can start.
+    const WAITS: bool = false;
+
+    /// Runs it, on the fiber's stack.
+    fn call(self) -> Self::Output;
+
+    /// Whether it can start now. If not, the fiber is parked, without a stack, and is asked again
+    /// when it was woken. Asked on its home worker, outside of any fiber.
+    fn begin(self: Pin<&mut Self>, _header: &Header, _context: &Context) -> bool {
+        true
+    }
+}
+
+/// A closure.
+struct Plain<F>(F);
+
+impl<F: FnOnce() -> T, T> Body for Plain<F> {
+    type Output = T;
+
+    #[inline]
+    fn call(self) -> T {
+        (self.0)()
+    }
+}
+
+enum Slot<B: Body> {
+    Body(B),
     Running,
-    Result(Result<T, ExitReason>),
+    Result(Result<B::Output, ExitReason>),
     Taken,
 }
 
 /// One fiber's memory. The header comes first, so that a pointer to it is a pointer to the block.
 #[repr(C)]
-pub(super) struct Block<F, T> {
+pub(super) struct Block<B: Body> {
     header: Header,
-    slot: UnsafeCell<Slot<F, T>>,
+    slot: UnsafeCell<Slot<B>>,
 }
 
-impl<F: FnOnce() -> T, T> Block<F, T> {
+impl<B: Body> Block<B> {
     const VTABLE: &'static VTable = &VTable {
+        begin: if B::WAITS { Some(Self::begin) } else { None },
         run: Self::run,
-        drops_closure: mem::needs_drop::<F>(),
+        drops_closure: mem::needs_drop::<B>(),
         fail: Self::fail,
         discard: Self::discard,
         free: Self::free,
@@ -52,25 +86,41 @@ impl<F: FnOnce() -> T, T> Block<F, T> {
     ///
     /// Who may touch it is decided by the fiber's life: until it has finished the worker that has
     /// it, afterwards whoever holds the last claim, see `join`.
-    fn replace(header: NonNull<Header>, slot: Slot<F, T>) -> Slot<F, T> {
+    fn place(header: NonNull<Header>) -> *mut Slot<B> {
         let block = header.cast::<Self>();
         // SAFETY: the vtable is reached only from a header inside of a block of this very type,
         // kept alive by the caller's reference (I-3).
         let block = unsafe { block.as_ref() };
+        block.slot.get()
+    }
+
+    fn replace(header: NonNull<Header>, slot: Slot<B>) -> Slot<B> {
         // SAFETY: one party at a time, as said above, and no reference outlives this line (I-11).
-        let place = unsafe { &mut *block.slot.get() };
+        let place = unsafe { &mut *Self::place(header) };
         mem::replace(place, slot)
     }
 
+    fn begin(header: NonNull<Header>, context: &Context) -> bool {
+        // SAFETY: only the worker that has the unstarted fiber reaches its slot (I-11).
+        let Slot::Body(body) = (unsafe { &mut *Self::place(header) }) else {
+            unreachable!("a fiber is started once");
+        };
+        // SAFETY: the block stays where it is, and the body leaves it after it has begun, when it
+        // may be moved again (I-12).
+        let body = unsafe { Pin::new_unchecked(body) };
+        // SAFETY: the runtime's reference keeps the block alive (I-3).
+        body.begin(unsafe { header.as_ref() }, context)
+    }
+
     fn run(header: NonNull<Header>, unwind: &dyn Unwind) {
-        let Slot::Closure(body) = Self::replace(header, Slot::Running) else {
+        let Slot::Body(body) = Self::replace(header, Slot::Running) else {
             unreachable!("a fiber is started once");
         };
         let mut body = Some(body);
         let mut value = None;
         let caught = unwind.catch(&mut || {
             let body = body.take().expect("the body is called once");
-            value = Some(body());
+            value = Some(body.call());
         });
         let result = match (caught, value) {
             (Ok(()), Some(value)) => Ok(value),
@@ -136,8 +186,8 @@ impl<T> Clone for TakeResult<T> {
 impl<T> Copy for TakeResult<T> {}
 
 impl<T> TakeResult<T> {
-    fn of<F: FnOnce() -> T>() -> Self {
-        Self(|header| match Block::<F, T>::replace(header, Slot::Taken) {
+    fn of<B: Body<Output = T>>() -> Self {
+        Self(|header| match Block::<B>::replace(header, Slot::Taken) {
             Slot::Result(result) => Some(result),
             _ => None,
         })
@@ -163,14 +213,31 @@ impl Spawn {
         body: F,
         attributes: Attributes,
     ) -> (Runnable, JoinHandle<T>) {
+        Self::of(Plain(body), attributes)
+    }
+
+    /// [`Spawn::fiber`] that waits for `operation` before it starts, and holds no stack meanwhile;
+    /// then it runs `body` with what that gave. The operation's guards run here and now.
+    ///
+    /// # Safety
+    /// As [`Spawn::fiber`], and what is said of `body` there goes for `operation` too.
+    pub unsafe fn fiber_when<O: Operation, F: FnOnce(O::Output) -> T, T>(
+        operation: O,
+        body: F,
+        attributes: Attributes,
+    ) -> (Runnable, JoinHandle<T>) {
+        Self::of(When::new(operation, body), attributes)
+    }
+
+    fn of<B: Body<Output = T>, T>(body: B, attributes: Attributes) -> (Runnable, JoinHandle<T>) {
         let block = Block {
-            header: Header::new(attributes, Block::<F, T>::VTABLE),
-            slot: UnsafeCell::new(Slot::<F, T>::Closure(body)),
+            header: Header::new(attributes, Block::<B>::VTABLE),
+            slot: UnsafeCell::new(Slot::Body(body)),
         };
         let block = NonNull::from(Box::leak(Box::new(block)));
         let fiber = Fiber::from_raw(block.cast());
         fiber.header().set_this(block.cast());
-        let handle = JoinHandle::new(fiber.clone(), TakeResult::of::<F>());
+        let handle = JoinHandle::new(fiber.clone(), TakeResult::of::<B>());
         (Runnable::from_raw(fiber.into_raw()), handle)
     }
 }

@@ -198,7 +198,16 @@ impl Header {
     /// Fixes the home worker, at the first run (I-11).
     pub(crate) fn set_home(&self, home: NonNull<dyn Inbox>) {
         self.home.set(Some(home));
+    }
+
+    pub(crate) fn set_started(&self) {
         self.started.store(true, Ordering::Release);
+    }
+
+    /// Whether it can start now, rather than wait for something first, without a stack.
+    #[inline]
+    pub(crate) fn begin(&self, this: NonNull<Self>, context: &Context) -> bool {
+        self.vtable.begin.is_none_or(|begin| begin(this, context))
     }
 
     pub(super) fn queue_at_home(&self) {
@@ -463,6 +472,14 @@ impl Fiber {
     /// Whether it has run at all.
     pub fn is_started(&self) -> bool {
         self.header().is_started()
+    }
+
+    /// Whether it waits for an operation before it starts, see [`Spawn::fiber_when`], or has
+    /// started: then it lives on one worker. Asked by whoever has the right to run it.
+    ///
+    /// [`Spawn::fiber_when`]: super::Spawn::fiber_when
+    pub(crate) fn has_home(&self) -> bool {
+        self.header().home.get().is_some()
     }
 
     /// Makes the fiber's next [`park`](crate::park::park) return, or the current one; as

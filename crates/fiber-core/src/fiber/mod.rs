@@ -24,6 +24,7 @@ mod queue;
 mod reason;
 mod runnable;
 mod wake;
+mod when;
 
 pub use self::{
     bands::{Bands, Priority},

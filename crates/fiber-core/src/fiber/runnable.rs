@@ -30,6 +30,11 @@ impl Runnable {
         Fiber::from_raw(self.into_raw())
     }
 
+    /// Whether it was never resumed before, not even to wait for its operation.
+    pub fn is_new(&self) -> bool {
+        !self.0.has_home()
+    }
+
     /// The fiber.
     pub fn fiber(&self) -> &Fiber {
         &self.0

@@ -49,7 +49,7 @@ pub use self::{
     },
     wrap::{Wrap, WrapAbort},
 };
-pub(crate) use self::{graph::WaitGraph, holder::StoredWaits};
+pub(crate) use self::{cell::CellState, graph::WaitGraph, holder::StoredWaits, perform::Alarm};
 
 use core::{pin::Pin, time::Duration};
 
@@ -68,8 +68,8 @@ use crate::{env::Instant, timeout::Elapsed};
 /// Implementors promise:
 /// - `publish` links nodes only into lists whose lock it holds while it looks for partners, so
 ///   that of two partners at least one sees the other (I-2);
-/// - after `retract` no list holds a node of this operation, and none is touched any more (I-12);
-///   with nothing committed it is as before `publish`: it may be moved, and performed again;
+/// - after `retract` no list holds a node of this operation, and none is touched any more (I-12):
+///   it may be moved, and if nothing was committed, performed again;
 /// - an arm is committed at most once, and its value moves exactly when it is.
 pub unsafe trait Operation {
     /// What performing it gives.

@@ -179,14 +179,14 @@ enum Waited {
 
 /// The moment for which a performer watches the clock: a limit of its own, or an arm's.
 #[derive(Clone, Copy)]
-struct Alarm {
+pub(crate) struct Alarm {
     at: Instant,
     /// `None` for the performer's own.
     arm: Option<u16>,
 }
 
 impl Alarm {
-    fn of<O: Operation>(
+    pub(crate) fn of<O: Operation>(
         operation: &O,
         span: Option<Duration>,
         now: &dyn Fn() -> Instant,
@@ -205,15 +205,20 @@ impl Alarm {
         }
     }
 
-    /// The moment has come: what becomes of the wait, unless a partner was faster.
-    fn ring(self, cell: &WaitCell) -> Option<Waited> {
-        match self.arm {
-            None => Some(Waited::Interrupted(Interrupted::Elapsed)),
-            Some(arm) => {
-                cell.claim_own()?.settle(arm);
-                None
-            }
+    pub(crate) fn at(self) -> Instant {
+        self.at
+    }
+
+    /// The moment has come: commits the arm that it is of, unless a partner was faster. Gives the
+    /// end of the wait if it is the performer's own.
+    pub(crate) fn ring(self, cell: &WaitCell) -> Option<Interrupted> {
+        let Some(arm) = self.arm else {
+            return Some(Interrupted::Elapsed);
+        };
+        if let Some(claim) = cell.claim_own() {
+            claim.settle(arm);
         }
+        None
     }
 }
 
@@ -275,7 +280,9 @@ fn wait_on_fiber<O: Operation>(
             return Some(Waited::Interrupted(Interrupted::Cancelled));
         }
         if timer.has_fired() {
-            return alarm.and_then(|alarm| alarm.ring(&cell));
+            return alarm
+                .and_then(|alarm| alarm.ring(&cell))
+                .map(Waited::Interrupted);
         }
         context.park(fiber, published.name());
         None
@@ -302,7 +309,9 @@ fn wait_on_thread<O: Operation>(operation: Pin<&mut O>, span: Option<Duration>) 
         }
         let left = alarm.map(|alarm| alarm.at.saturating_since((hooks.now)()));
         if left == Some(Duration::ZERO) {
-            return alarm.and_then(|alarm| alarm.ring(&cell));
+            return alarm
+                .and_then(|alarm| alarm.ring(&cell))
+                .map(Waited::Interrupted);
         }
         (hooks.park)(left);
         None

@@ -1,0 +1,201 @@
+//! A fiber that waits for an operation before it starts, without a stack.
+//!
+//! ```text
+//! New ── first asked: try, publish ──▶ Waiting ── woken: settled? ──▶ Committed(arm) ── start
+//!  │ can commit at once                  │ cancelled                                    ▲
+//!  └─────────────────────────────────────┼──────────────────────────────────────────────┘
+//!                                        └──▶ Lost ── the fiber ends unstarted
+//! ```
+//!
+//! The operation lies in the fiber's block while it waits (I-12). It is published and retracted on
+//! the worker that has the fiber, outside of any fiber; its value is made on the fiber's own stack,
+//! where the user's code may wait.
+
+use core::{mem, pin::Pin};
+
+use super::{block::Body, header::Header};
+use crate::{
+    context::Context,
+    operation::{Alarm, CellState, How, Operation, Published, StoredWaits, WaitCell, Waiter},
+    spin,
+    timer::{Armed, TimerNode},
+};
+
+/// An operation, and what is done with its value.
+pub(super) struct When<O: Operation, F> {
+    outcome: Outcome<O>,
+    then: F,
+    wait: Wait,
+}
+
+/// The operation; what was committed is taken and dropped if nobody else takes it.
+struct Outcome<O: Operation> {
+    operation: O,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    New,
+    Waiting,
+    Committed(u16),
+    Lost,
+    Taken,
+}
+
+/// What others reach while it waits.
+struct Wait {
+    cell: Option<WaitCell>,
+    alarm: Option<Alarm>,
+    timer: TimerNode,
+}
+
+impl<O: Operation, F> When<O, F> {
+    pub(super) fn new(mut operation: O, then: F) -> Self {
+        operation.prepare(How::PERFORM);
+        Self {
+            outcome: Outcome {
+                operation,
+                stage: Stage::New,
+            },
+            then,
+            wait: Wait {
+                cell: None,
+                alarm: None,
+                timer: TimerNode::new(),
+            },
+        }
+    }
+}
+
+impl<O: Operation, F: FnOnce(O::Output) -> T, T> Body for When<O, F> {
+    type Output = T;
+    const WAITS: bool = true;
+
+    fn call(self) -> T {
+        let Self { outcome, then, .. } = self;
+        then(outcome.take())
+    }
+
+    fn begin(self: Pin<&mut Self>, header: &Header, context: &Context) -> bool {
+        // SAFETY: nothing is moved out of it here (I-12).
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: the operation is pinned with the body that it is a part of (I-12).
+        let operation = unsafe { Pin::new_unchecked(&mut this.outcome.operation) };
+        let stage = match this.outcome.stage {
+            Stage::New => first(operation, &mut this.wait, header, context),
+            Stage::Waiting => {
+                header.wake_word().resumed();
+                park(operation, &this.wait, header)
+            }
+            _ => unreachable!("it has begun"),
+        };
+        this.outcome.stage = stage;
+        if matches!(stage, Stage::Waiting) {
+            return false;
+        }
+        this.wait.timer.disarm(context);
+        header.waits().set(None);
+        context.unlink(header);
+        true
+    }
+}
+
+/// Asked for the first time: commits, or publishes and parks.
+fn first<O: Operation>(
+    mut operation: Pin<&mut O>,
+    wait: &mut Wait,
+    header: &Header,
+    context: &Context,
+) -> Stage {
+    // Before anything else: from here on it may be woken, and whoever begins is unlinked.
+    header.set_home(context.home());
+    context.link(header);
+    header.waiting_for().set(operation.name());
+    if header.is_cancelled() {
+        return Stage::Lost;
+    }
+    // SAFETY: `try_now` moves nothing that must stay, as implementors promise (I-12).
+    if let Some(arm) = unsafe { operation.as_mut().get_unchecked_mut() }.try_now() {
+        return Stage::Committed(arm);
+    }
+    let cell = wait.cell.insert(WaitCell::new(Waiter::fiber(header)));
+    // SAFETY: the cell is in the block, which stays until the operation was retracted (I-12).
+    if let Published::Committed(arm) = unsafe { operation.as_mut().publish(cell, 0) } {
+        operation.retract(Some(arm));
+        return Stage::Committed(arm);
+    }
+    wait.alarm = Alarm::of(&*operation, None, &|| context.now());
+    if let Some(at) = wait.alarm.map(Alarm::at) {
+        // SAFETY: it is in the block, and disarmed before the body leaves that (I-12).
+        let timer = unsafe { Pin::new_unchecked(&wait.timer) };
+        mem::forget(Armed::new(timer, context, header, at));
+    }
+    // SAFETY: what it waits for outlives the operation, and is forgotten when that is retracted
+    // (I-12).
+    let waits = operation
+        .waits()
+        .map(|waits| unsafe { StoredWaits::new(waits) });
+    header.waits().set(waits);
+    park(operation, wait, header)
+}
+
+/// The loop of a wait, as that of a performer, which leaves instead of switching out.
+fn park<O: Operation>(mut operation: Pin<&mut O>, wait: &Wait, header: &Header) -> Stage {
+    let cell = wait.cell.as_ref().expect("it was published");
+    let mut spins = 0;
+    loop {
+        match cell.state() {
+            CellState::Settled(arm) => {
+                operation.retract(Some(arm));
+                return Stage::Committed(arm);
+            }
+            CellState::Claimed => spin::relax(&mut spins),
+            CellState::Waiting => {
+                if header.is_cancelled() {
+                    if cell.withdraw() {
+                        operation.retract(None);
+                        return Stage::Lost;
+                    }
+                } else if wait.timer.has_fired()
+                    && let Some(alarm) = wait.alarm
+                {
+                    alarm.ring(cell);
+                } else if operation.as_mut().look_again(cell, 0) == Published::Waiting
+                    && header.wake_word().announce_park()
+                {
+                    return Stage::Waiting;
+                }
+            }
+        }
+    }
+}
+
+impl<O: Operation> Outcome<O> {
+    /// The value, on the fiber's own stack.
+    fn take(mut self) -> O::Output {
+        let Stage::Committed(arm) = mem::replace(&mut self.stage, Stage::Taken) else {
+            unreachable!("a fiber starts when its operation has committed");
+        };
+        // SAFETY: it is not moved any more before it is dropped (I-12).
+        let operation = unsafe { Pin::new_unchecked(&mut self.operation) };
+        // SAFETY: this arm was committed, everything is retracted, and this is the only call
+        // (I-12).
+        unsafe { operation.finish(arm) }
+    }
+}
+
+impl<O: Operation> Drop for Outcome<O> {
+    /// The fiber never ran.
+    fn drop(&mut self) {
+        // SAFETY: it is not moved any more before it is dropped (I-12).
+        let operation = unsafe { Pin::new_unchecked(&mut self.operation) };
+        match self.stage {
+            // SAFETY: as in `take`, which has not been called (I-12).
+            Stage::Committed(arm) => drop(unsafe { operation.finish(arm) }),
+            Stage::Lost | Stage::New => operation.lose(),
+            Stage::Waiting => unreachable!("a fiber that waits is asked before it ends"),
+            Stage::Taken => {}
+        }
+    }
+}
