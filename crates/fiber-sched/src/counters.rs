@@ -66,6 +66,8 @@ pub(crate) struct Counters {
     pub(crate) sleeps: Counter,
     pub(crate) requests: Counter,
     pub(crate) batch_max: Counter,
+    /// Timers in the wheel, when the turn began.
+    pub(crate) timers: Counter,
     /// Fibers that are ready, when the round began.
     pub(crate) ready: Counter,
     pub(crate) ready_max: Counter,

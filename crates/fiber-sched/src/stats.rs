@@ -60,6 +60,8 @@ pub struct WorkerStats {
     pub requests: u64,
     /// The most requests that were handed over in one turn.
     pub batch_max: u64,
+    /// Moments that its fibers waited for when its last turn began.
+    pub timers: u64,
     /// Fibers that wait for their turn, started or not; those of the round that runs count, the
     /// one that asks included.
     pub queued: u64,
@@ -113,6 +115,7 @@ impl WorkerStats {
             wakes_elided: number(lane.wakes.elided.load(Ordering::Relaxed)),
             requests: counters.requests.get(),
             batch_max: counters.batch_max.get(),
+            timers: counters.timers.get(),
             queued: number(lane.queued()),
             queued_max: counters.ready_max.get(),
             busy: Duration::from_nanos(counters.busy_ns.get()),

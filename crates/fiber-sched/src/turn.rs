@@ -114,6 +114,7 @@ impl<'worker> Turn<'worker> {
         let turns = counters.turns.get();
         counters.turns.set(turns + 1);
         counters.yields.set(self.context.yields());
+        counters.timers.set(self.local.wheel.borrow().len() as u64);
         let staged = self.context.staged_len() as u64;
         counters.requests.add(staged);
         counters.batch_max.raise(staged);

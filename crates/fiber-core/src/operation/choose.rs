@@ -62,7 +62,10 @@ macro_rules! choose {
         match $crate::operation::try_perform($crate::choose!(@build $($operation),*)) {
             Ok(chosen) => $crate::choose!(@match chosen; $($body)*),
             Err(tried) => {
-                drop(tried);
+                // What was not chosen is gone before anything else happens.
+                {
+                    let _tried = tried;
+                }
                 $otherwise
             }
         }
