@@ -13,5 +13,6 @@
 
 extern crate alloc;
 
+mod cancels;
 mod linear;
 mod support;
