@@ -92,7 +92,7 @@ const TABLE: [Allowed; 8] = [
 
 const SIBLING: &[&str] = &["fiber-core", "crossbeam-utils", "thiserror", "tracing"];
 
-/// What the tests of a sibling may use: the other siblings, and loom.
+/// What the tests of a sibling may use: the other siblings, loom, and proptest.
 const TESTS: &[&str] = &[
     "fiber-core",
     "fiber-io",
@@ -102,6 +102,7 @@ const TESTS: &[&str] = &[
     "host-sim",
     "libc",
     "loom",
+    "proptest",
     "tracing-subscriber",
 ];
 

@@ -15,4 +15,5 @@ extern crate alloc;
 
 mod cancels;
 mod linear;
+mod sequences;
 mod support;
