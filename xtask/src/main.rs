@@ -31,7 +31,7 @@ cargo xtask <command>
   demo            serve a load with the cache, then simulate it 200 times
   test [STEP…]    every check of the project, or only the steps named (--list shows them)
   ci [STEP…]      the same
-  prove …         promises to operators, tried in full size: connections, load, drain
+  prove …         promises, tried in full size: connections, load, drain, operations
   tidy            the rules of the house that rustfmt and clippy do not see
   layers          the dependency graph, checked against the table in layers.rs
   purity          the proof that the core crates know no operating system

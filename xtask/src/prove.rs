@@ -1,5 +1,6 @@
-//! `cargo xtask prove`: what an operator is promised about the cache, tried on this machine with
-//! the release build, on each driver. `cargo xtask test` runs short forms of the same.
+//! `cargo xtask prove`: what is promised, tried in full size on this machine: to an operator about
+//! the cache, with the release build and on each driver, and to programs about everything that
+//! blocks. `cargo xtask test` runs short forms of the same.
 
 use core::num::NonZeroU64;
 use core::time::Duration;
@@ -16,6 +17,7 @@ use crate::workspace::Workspace;
 const CONNECTIONS: u64 = 10_000;
 const LOAD_SECONDS: u64 = 60;
 const DRAINS: u64 = 10;
+const SEEDS: u64 = 10_000;
 
 /// What one idle connection may hold of the server's memory.
 const IDLE_BYTES_MAX: f64 = 8192.0;
@@ -32,6 +34,7 @@ cargo xtask prove <what> [COUNT]
   connections [COUNT]  COUNT connections at once [10000], 100 requests each; memory per idle one
   load [SECONDS]       a mixed load for SECONDS [60] without an error
   drain [COUNT]        COUNT times [10] SIGTERM under load: whole answers, exit code 0
+  operations [SEEDS]   locks, channels, choices: SEEDS worlds [10000] of each, without allocation
 ";
 
 /// Runs one proof in the size that was asked for.
@@ -45,14 +48,15 @@ pub(crate) fn run(workspace: &Workspace, words: &[&str]) -> Result<(), String> {
         }
         _ => return Err(HELP.to_owned()),
     };
+    let mut log = Log::create(&workspace.target.join("xtask/logs"), "prove")?;
+    log.is_shown = true;
     let proof = match what {
+        "operations" => return operate(workspace, &mut log, count.unwrap_or(SEEDS)),
         "connections" => Proof::Connections(count.unwrap_or(CONNECTIONS)),
         "load" => Proof::Load(count.unwrap_or(LOAD_SECONDS)),
         "drain" => Proof::Drain(count.unwrap_or(DRAINS)),
         _ => return Err(format!("nothing is called {what}\n\n{HELP}")),
     };
-    let mut log = Log::create(&workspace.target.join("xtask/logs"), "prove")?;
-    log.is_shown = true;
     proof.check(workspace, &mut log)
 }
 
@@ -101,6 +105,18 @@ impl Proof {
         }
         Ok(())
     }
+}
+
+/// Everything that blocks: many worlds of each proof, and a million of each without allocating.
+fn operate(workspace: &Workspace, log: &mut Log, seeds: u64) -> Result<(), String> {
+    let test = |profile, test| {
+        let mut command = workspace.cargo();
+        command.args(["test", "--profile", profile, "-p", "fiber", "--test", test]);
+        command.env("PROOF_SEEDS", seeds.to_string());
+        command
+    };
+    log.run(&mut test("sim", "proofs"))?;
+    log.run(test("release", "allocations").args(["--", "--nocapture"]))
 }
 
 /// Many connections from another process, each served, all open at once.
