@@ -56,8 +56,8 @@ impl Context {
     /// Not while it is masked, not while it unwinds already, and never where the program cannot
     /// unwind.
     pub(crate) fn pending(&self, fiber: &Header) -> Option<Interrupt> {
-        let interrupt = fiber.interrupt()?;
-        if fiber.mask().get() > 0 || !self.env().can_unwind() {
+        let interrupt = fiber.unmasked_interrupt()?;
+        if !self.env().can_unwind() {
             return None;
         }
         if self.env().is_unwinding() {
@@ -279,7 +279,8 @@ pub fn current() -> Option<Fiber> {
 }
 
 /// Runs `body` with the calling fiber masked: a cancel waits until the outermost mask is left.
-/// Leaving a mask is not a cancellation point; the next park is. Without effect on plain threads.
+/// Leaving a mask is not a cancellation point; the next park is. A `timeout` or a scope inside of
+/// `body` ends what is inside of it as ever. Without effect on plain threads.
 pub fn mask<T>(body: impl FnOnce() -> T) -> T {
     let mut body = Some(body);
     let masked = Context::with_current(|_, fiber| {

@@ -5,7 +5,8 @@ use core::{cell::Cell, pin::pin, ptr, time::Duration};
 use crate::{
     cancel::{Caught, catch},
     context::Context,
-    fiber::Interrupt,
+    fiber::{Header, Interrupt},
+    primitive::{AtomicBool, Ordering},
     timer::{Armed, TimerNode},
 };
 
@@ -23,21 +24,43 @@ impl Elapsed {
     }
 }
 
-/// One `timeout` that is open on a fiber, in its frame; the fiber's scopes form a list.
+/// One part of a fiber's work that may have to end before the fiber does, in its frame; the parts
+/// that a fiber has open form a list.
 pub(crate) struct TimeoutScope {
     outer: *const Self,
+    /// How many masks are open around it: those do not protect what is inside of it.
+    masks: u32,
     timer: TimerNode,
+    /// What ends it instead of time; null if nothing does.
+    stop: *const AtomicBool,
 }
 
 impl TimeoutScope {
-    /// The name (address) of the outermost scope from `innermost` on whose time is over.
-    pub(crate) fn outermost_expired(innermost: *const Self) -> Option<usize> {
+    /// A part of `fiber`'s work that begins now.
+    pub(crate) fn new(fiber: &Header, stop: Option<&AtomicBool>) -> Self {
+        Self {
+            outer: fiber.scopes().get(),
+            masks: fiber.mask().get(),
+            timer: TimerNode::new(),
+            stop: stop.map_or(ptr::null(), ptr::from_ref),
+        }
+    }
+
+    fn has_expired(&self) -> bool {
+        // SAFETY: what stops a part outlives it, borrowed by the call that has opened it (I-12).
+        let stop = unsafe { self.stop.as_ref() };
+        self.timer.has_fired() || stop.is_some_and(|stop| stop.load(Ordering::Acquire))
+    }
+
+    /// The name (address) of the outermost part from `innermost` on that is to end, of those that
+    /// the innermost of `masks` masks does not protect.
+    pub(crate) fn outermost_expired(innermost: *const Self, masks: u32) -> Option<usize> {
         let mut expired = None;
         let mut at = innermost;
-        // SAFETY: scopes lie in frames of the fiber that asks, and leave the list before their
-        // frame is left (I-12).
+        // SAFETY: they lie in frames of the fiber that asks, and leave the list before their frame
+        // is left (I-12).
         while let Some(scope) = unsafe { at.as_ref() } {
-            if scope.timer.has_fired() {
+            if scope.masks >= masks && scope.has_expired() {
                 expired = Some(ptr::from_ref(scope).addr());
             }
             at = scope.outer;
@@ -49,7 +72,8 @@ impl TimeoutScope {
 /// Runs `body` on the calling fiber, and unwinds it at its next park or checkpoint once `span` has
 /// passed. Success beats the timeout: a body that returns has returned.
 ///
-/// The body's destructors run. Masked parts of it are not interrupted. Timeouts nest.
+/// The body's destructors run. Masked parts of it are not interrupted; a mask around the whole does
+/// not stop the clock. Timeouts nest.
 ///
 /// # Suspends
 /// Where `body` does.
@@ -72,10 +96,7 @@ impl TimeoutScope {
 /// ```
 pub fn timeout<T>(span: Duration, body: impl FnOnce() -> T) -> Result<T, Elapsed> {
     Context::with_fiber("timeout", |context, fiber| {
-        let scope = pin!(TimeoutScope {
-            outer: fiber.scopes().get(),
-            timer: TimerNode::new()
-        });
+        let scope = pin!(TimeoutScope::new(fiber, None));
         let scope = scope.into_ref();
         let name = ptr::from_ref(scope.get_ref());
         // SAFETY: the node is pinned with the scope that it is a part of (I-12).
@@ -96,13 +117,16 @@ fn run<T>(context: &Context, name: usize, body: impl FnOnce() -> T) -> Result<T,
 }
 
 /// A scope that is in its fiber's list; out of it when this is dropped.
-struct Entered<'fiber> {
+pub(crate) struct Entered<'fiber> {
     scopes: &'fiber Cell<*const TimeoutScope>,
     outer: *const TimeoutScope,
 }
 
 impl<'fiber> Entered<'fiber> {
-    fn new(scopes: &'fiber Cell<*const TimeoutScope>, scope: *const TimeoutScope) -> Self {
+    pub(crate) fn new(
+        scopes: &'fiber Cell<*const TimeoutScope>,
+        scope: *const TimeoutScope,
+    ) -> Self {
         Self {
             outer: scopes.replace(scope),
             scopes,

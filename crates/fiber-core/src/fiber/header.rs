@@ -1,6 +1,6 @@
 //! The typeless part of a fiber's block, and the handle to it.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, sync::Arc};
 use core::{
     cell::{Cell, UnsafeCell},
     fmt,
@@ -19,6 +19,7 @@ use super::{
     reason::Reason,
     runnable::Runnable,
     wake::{Inbox, WakeWord},
+    watch::ExitWatcher,
 };
 use crate::{
     context::{Context, Probe},
@@ -50,6 +51,8 @@ pub struct Attributes {
     pub process: Option<Id>,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
+    /// Who is told when it has ended, besides those who wait for it.
+    pub watcher: Option<Arc<dyn ExitWatcher>>,
 }
 
 impl Attributes {
@@ -61,6 +64,7 @@ impl Attributes {
             priority: Priority::Normal,
             process: None,
             spawned_at,
+            watcher: None,
         }
     }
 }
@@ -325,10 +329,19 @@ impl Header {
 
     /// Why the fiber should unwind at its next point, masks aside.
     pub(crate) fn interrupt(&self) -> Option<Interrupt> {
-        if self.is_cancelled() {
+        self.interrupt_below(0)
+    }
+
+    /// Why the fiber should unwind at its next point: a mask keeps off what is around it.
+    pub(crate) fn unmasked_interrupt(&self) -> Option<Interrupt> {
+        self.interrupt_below(self.mask.get())
+    }
+
+    fn interrupt_below(&self, masks: u32) -> Option<Interrupt> {
+        if masks == 0 && self.is_cancelled() {
             return Some(Interrupt::Cancel);
         }
-        TimeoutScope::outermost_expired(self.scopes.get()).map(Interrupt::Expired)
+        TimeoutScope::outermost_expired(self.scopes.get(), masks).map(Interrupt::Expired)
     }
 
     pub(crate) fn set_yielder(&self, yielder: &Yielder<Resume, ()>) {
@@ -382,6 +395,9 @@ impl Header {
     pub(crate) fn finish(&self) {
         self.finished.store(true, Ordering::Release);
         self.exit.open();
+        if let Some(watcher) = &self.attributes.watcher {
+            watcher.ended();
+        }
     }
 }
 

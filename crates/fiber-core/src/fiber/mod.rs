@@ -24,6 +24,7 @@ mod queue;
 mod reason;
 mod runnable;
 mod wake;
+mod watch;
 mod when;
 
 pub use self::{
@@ -36,6 +37,7 @@ pub use self::{
     reason::Reason,
     runnable::Runnable,
     wake::Inbox,
+    watch::ExitWatcher,
 };
 pub(crate) use self::{
     exit::{Interrupt, Unwinding},
