@@ -68,6 +68,7 @@ pub(crate) struct Counters {
     pub(crate) batch_max: Counter,
     /// Timers in the wheel, when the turn began.
     pub(crate) timers: Counter,
+    pub(crate) handlers_overdue: Counter,
     /// Fibers that are ready, when the round began.
     pub(crate) ready: Counter,
     pub(crate) ready_max: Counter,

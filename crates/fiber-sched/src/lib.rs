@@ -3,7 +3,8 @@
 //! Read in this order: `builder` (what a run is), `worker` and `turn` (the loop), `rounds` (whose
 //! turn it is), `shared` and `lane` (what workers exchange), `place` and `idle` (where new fibers
 //! go, and who is called for them), `gate` and `quiet` (how a run begins, and knowing that it is
-//! over), `wheel` (time), then [`spawn`](spawn()), [`scope`](scope()), and [`Runtime`], the handle.
+//! over), `wheel` (time), then [`spawn`](spawn()), [`scope`](scope()), [`JoinSet`], and [`Runtime`], the
+//! handle.
 #![no_std]
 
 extern crate alloc;
@@ -18,6 +19,7 @@ mod future;
 mod gate;
 mod hog;
 mod idle;
+mod join_set;
 mod lane;
 mod local;
 mod place;
@@ -42,9 +44,13 @@ pub use crate::{
     error::RunError,
     future::{FiberFuture, into_future},
     hog::{HogKind, HogReport, WaitingFiber},
+    join_set::{JoinNext, JoinSet, NotYet},
     report::{AllAsleep, ParkedFiber},
     runtime::{Runtime, is_running},
-    scope::{Scope, ScopedJoinHandle, scope},
+    scope::{
+        __give_up, __keep, DeferHandle, MultiPanic, Scope, ScopeBuilder, ScopeCancelled,
+        ScopePanic, ScopedJoinHandle, scope, try_scope,
+    },
     spawn::{
         Builder as FiberBuilder, SpawnError, spawn, spawn_any, spawn_local, spawn_many, spawn_when,
     },

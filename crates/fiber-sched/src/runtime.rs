@@ -54,6 +54,16 @@ impl Runtime {
         })
     }
 
+    /// A handler of a scope was unwound, on the calling worker.
+    pub(crate) fn count_overdue_handler() {
+        Context::with(|context| {
+            let context = context.expect("handlers run on fibers");
+            if let Some(local) = context.schedule().as_any().downcast_ref::<Local>() {
+                local.lane.counters.handlers_overdue.add(1);
+            }
+        });
+    }
+
     pub(crate) fn is(&self, context: &Context) -> bool {
         let local = context.schedule().as_any().downcast_ref::<Local>();
         local.is_some_and(|local| Arc::ptr_eq(&local.shared, &self.shared))

@@ -7,7 +7,7 @@ use fiber_core::{
     Context,
     context::Placement,
     env::{StackClass, WorkerId},
-    fiber::{Attributes, JoinHandle, Priority, Runnable, Spawn},
+    fiber::{Attributes, ExitWatcher, JoinHandle, Priority, Runnable, Spawn},
     operation::Operation,
 };
 
@@ -160,6 +160,7 @@ pub struct Builder {
     stack: Option<StackClass>,
     priority: Priority,
     home: Home,
+    watcher: Option<Arc<dyn ExitWatcher>>,
 }
 
 /// Where a fiber is to live.
@@ -179,6 +180,7 @@ impl Builder {
             stack: None,
             priority: Priority::Normal,
             home: Home::Anywhere,
+            watcher: None,
         }
     }
 
@@ -380,11 +382,20 @@ impl Builder {
         }
     }
 
+    /// Has `watcher` told when the fiber has ended.
+    pub(crate) fn watched_by(self, watcher: Arc<dyn ExitWatcher>) -> Self {
+        Self {
+            watcher: Some(watcher),
+            ..self
+        }
+    }
+
     fn attributes(self, stack: StackClass, spawned_at: &'static Location<'static>) -> Attributes {
         let mut attributes = Attributes::new(spawned_at);
         attributes.name = self.name;
         attributes.stack = self.stack.unwrap_or(stack);
         attributes.priority = self.priority;
+        attributes.watcher = self.watcher;
         attributes
     }
 
@@ -447,6 +458,26 @@ impl Builder {
             context.launch(fiber, placement);
             Ok(handle)
         })
+    }
+
+    /// A fiber that ends as a cancelled one before it starts. Its closure is dropped here.
+    ///
+    /// # Safety
+    /// What the result borrows, if somebody else has it, outlives the handle.
+    pub(crate) unsafe fn never_started<F, T>(
+        self,
+        body: F,
+        spawned_at: &'static Location<'static>,
+    ) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T,
+    {
+        let stack = Context::with(|context| context.map(Context::default_stack));
+        let stack = stack.ok_or(SpawnError::NoRuntime)?;
+        // SAFETY: the fiber ends on this thread, before this call does, without a value (I-3).
+        let (fiber, handle) = unsafe { Spawn::fiber(body, self.attributes(stack, spawned_at)) };
+        drop(fiber);
+        Ok(handle)
     }
 }
 

@@ -62,6 +62,8 @@ pub struct WorkerStats {
     pub batch_max: u64,
     /// Moments that its fibers waited for when its last turn began.
     pub timers: u64,
+    /// Handlers of scopes that were unwound because they took too long.
+    pub handlers_overdue: u64,
     /// Fibers that wait for their turn, started or not; those of the round that runs count, the
     /// one that asks included.
     pub queued: u64,
@@ -116,6 +118,7 @@ impl WorkerStats {
             requests: counters.requests.get(),
             batch_max: counters.batch_max.get(),
             timers: counters.timers.get(),
+            handlers_overdue: counters.handlers_overdue.get(),
             queued: number(lane.queued()),
             queued_max: counters.ready_max.get(),
             busy: Duration::from_nanos(counters.busy_ns.get()),
@@ -228,7 +231,7 @@ impl fmt::Display for WorkerStats {
             f,
             "worker {}{kind}: {:.0} % busy, {} turns, {} resumes, {} parks, {} yields, \
              {} started, {} ended, {} stolen, {} queued (at most {}), \
-             wakes {} sent and {} elided, {} requests (at most {} a turn)",
+             wakes {} sent and {} elided, {} requests (at most {} a turn), {} handlers overdue",
             self.worker.0,
             self.utilisation() * 100.0,
             self.turns,
@@ -244,6 +247,7 @@ impl fmt::Display for WorkerStats {
             self.wakes_elided,
             self.requests,
             self.batch_max,
+            self.handlers_overdue,
         )
     }
 }

@@ -19,15 +19,16 @@ pub use fiber_core::{
 /// Sockets, and signals of the operating system.
 pub use fiber_io as io;
 pub use fiber_sched::{
-    AllAsleep, Builder, Cancelled, CancelledOperation, Drain, Dump, DumpOptions, Elapsed,
-    ExitReason, Fiber, FiberBuilder, FiberDump, FiberFuture, FiberLocal, FiberState, HelpersBusy,
-    HogKind, HogReport, InheritedLocal, JoinHandle, JoinOperation, PanicPayload, ParkedFiber,
-    Priority, Reason, RunError, Runtime, Scope, ScopedJoinHandle, SpawnError, Stats, WaitingFiber,
+    AllAsleep, Builder, Cancelled, CancelledOperation, DeferHandle, Drain, Dump, DumpOptions,
+    Elapsed, ExitReason, Fiber, FiberBuilder, FiberDump, FiberFuture, FiberLocal, FiberState,
+    HelpersBusy, HogKind, HogReport, InheritedLocal, JoinHandle, JoinNext, JoinOperation, JoinSet,
+    MultiPanic, NotYet, PanicPayload, ParkedFiber, Priority, Reason, RunError, Runtime, Scope,
+    ScopeBuilder, ScopeCancelled, ScopePanic, ScopedJoinHandle, SpawnError, Stats, WaitingFiber,
     Watchdog, WorkerDump, WorkerId, WorkerLocal, WorkerState, WorkerStats, block_on, blocking,
     cancel_reason, cancelled_operation, catch_unwind, charge, checkpoint, current, fiber_local,
-    into_future, is_cancelled, is_running, mask, no_suspend, on_big_stack, park, park_timeout,
-    scope, sleep, sleep_until, spawn, spawn_any, spawn_local, spawn_many, spawn_when, time,
-    timeout, try_blocking, unmask, worker_local, yield_now,
+    into_future, is_cancelled, is_running, join, mask, no_suspend, on_big_stack, park,
+    park_timeout, race, scope, sleep, sleep_until, spawn, spawn_any, spawn_local, spawn_many,
+    spawn_when, time, timeout, try_blocking, try_join, try_scope, unmask, worker_local, yield_now,
 };
 /// Locks and channels.
 pub use fiber_sync as sync;
