@@ -17,7 +17,11 @@ pub(crate) fn on_linux<T: Send>(workers: u16, main: impl FnOnce() -> T + Send) -
 }
 
 /// Runs `main` and waits for all fibers; then no fiber is left, and no stack is with anybody.
-fn run_to_the_end<T: Send>(env: SharedEnv, workers: u16, main: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn run_to_the_end<T: Send>(
+    env: SharedEnv,
+    workers: u16,
+    main: impl FnOnce() -> T + Send,
+) -> T {
     let builder = Runtime::builder(env).workers(workers).drain(Drain::Wait);
     let watched = move || (Runtime::current().unwrap(), main());
     let (runtime, value) = builder.run(watched).unwrap();
