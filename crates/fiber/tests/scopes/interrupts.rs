@@ -64,7 +64,7 @@ fn a_child_that_is_cancelled_as_soon_as_it_was_spawned_does_not_hold_up_its_scop
 #[test]
 fn cancelling_a_scope_cancels_the_scopes_of_its_children_without_a_failure() {
     on_both(|| {
-        let unwound = Count::default();
+        let (unwound, begun) = (Count::default(), Count::default());
         scope(|s| {
             drop(s.spawn(|| {
                 scope(|inner| {
@@ -73,10 +73,13 @@ fn cancelling_a_scope_cancels_the_scopes_of_its_children_without_a_failure() {
                         let _counted = counted;
                         park();
                     }));
+                    begun.add();
                 });
                 unreachable!("it is unwound when its children have ended");
             }));
-            yield_now();
+            while begun.get() == 0 {
+                yield_now();
+            }
             s.cancel();
         });
         assert_eq!(unwound.get(), 1);

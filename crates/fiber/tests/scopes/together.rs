@@ -50,8 +50,8 @@ fn the_first_expression_begins_at_once_and_the_others_in_their_order_when_it_sus
         join!(step("a", "A"), step("b", "B"), step("c", "C"));
         assert_eq!(log.taken(), ["a", "b", "c", "A", "B", "C"]);
         let winner = race! {
-            { step("a", "A"); 1 },
-            { step("b", "B"); 2 },
+            { log.add("a"); park(); 1 },
+            { log.add("b"); park(); 2 },
             { log.add("c"); 3 },
         };
         assert_eq!((winner, log.taken()), (3, vec!["a", "b", "c"]));
