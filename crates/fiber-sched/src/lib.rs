@@ -3,8 +3,8 @@
 //! Read in this order: `builder` (what a run is), `worker` and `turn` (the loop), `rounds` (whose
 //! turn it is), `shared` and `lane` (what workers exchange), `place` and `idle` (where new fibers
 //! go, and who is called for them), `gate` and `quiet` (how a run begins, and knowing that it is
-//! over), `wheel` (time), then [`spawn`](spawn()), [`scope`](scope()), [`JoinSet`], and [`Runtime`], the
-//! handle.
+//! over), `wheel` (time), then [`spawn`](spawn()), [`scope`](scope()), [`JoinSet`],
+//! and [`Runtime`], the handle.
 #![no_std]
 
 extern crate alloc;

@@ -7,7 +7,7 @@ use fiber_core::{
     Context,
     context::Placement,
     env::{StackClass, WorkerId},
-    fiber::{Attributes, ExitWatcher, JoinHandle, Priority, Runnable, Spawn},
+    fiber::{Attributes, ExitWatcher, JoinHandle, Priority, Reason, Runnable, Spawn},
     operation::Operation,
 };
 
@@ -467,6 +467,7 @@ impl Builder {
     pub(crate) unsafe fn never_started<F, T>(
         self,
         body: F,
+        reason: Reason,
         spawned_at: &'static Location<'static>,
     ) -> Result<JoinHandle<T>, SpawnError>
     where
@@ -476,6 +477,7 @@ impl Builder {
         let stack = stack.ok_or(SpawnError::NoRuntime)?;
         // SAFETY: the fiber ends on this thread, before this call does, without a value (I-3).
         let (fiber, handle) = unsafe { Spawn::fiber(body, self.attributes(stack, spawned_at)) };
+        handle.cancel_with(reason);
         drop(fiber);
         Ok(handle)
     }

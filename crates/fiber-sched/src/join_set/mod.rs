@@ -16,7 +16,6 @@ use core::{fmt, time::Duration};
 use fiber_core::{
     fiber::{ExitReason, Fiber, JoinHandle},
     operation::{Interrupted, perform, perform_until, try_perform},
-    park::no_suspend,
     timeout::Elapsed,
 };
 
@@ -148,9 +147,8 @@ impl<T> JoinSet<T> {
 
     /// The result of the member that has entered `key`.
     fn take(&mut self, key: usize) -> Result<T, ExitReason> {
-        let handle = self.members.take(key);
-        // It has ended: this does not wait, and so it need not let others run either.
-        no_suspend(|| handle.join())
+        let result = self.members.take(key).try_join();
+        result.expect("it has ended, and this is its only handle")
     }
 }
 

@@ -1,14 +1,16 @@
 //! The fibers of a scope: spawning, failing, joining, waiting for all.
 
 use alloc::vec::Vec;
-use core::{fmt, mem, panic::Location};
+use core::{fmt, mem, panic::Location, time::Duration};
 
 use fiber_core::{
+    cancel::cancel_reason,
     context::Placement,
-    fiber::{ExitReason, Fiber, JoinHandle, PanicPayload},
-    operation::perform_or_interrupt,
+    fiber::{ExitReason, Fiber, JoinHandle, PanicPayload, Reason},
+    operation::{Operation, perform, perform_or_interrupt, perform_until, try_perform},
     park::{current, mask},
     stop::{Caught, catch},
+    timeout::Elapsed,
 };
 
 use super::{
@@ -18,13 +20,17 @@ use super::{
 };
 use crate::spawn::{Builder, SpawnError};
 
+const FAILED: Reason = Reason::new("another fiber of its scope, or the body, has panicked");
+const LEFT: Reason = Reason::new("the body of its scope was left");
+
 /// What a scope knows of its fibers.
 pub(super) struct Children {
     running: Vec<Fiber>,
     /// At how many to look for those that have ended, so that the list stays as long as twice the
     /// number of those that run.
     prune_at: usize,
-    cancelled: bool,
+    /// Why, once the scope was cancelled.
+    cancelled: Option<Reason>,
     /// Panics of which nobody was told yet.
     panics: Vec<ScopePanic>,
 }
@@ -34,7 +40,7 @@ impl Children {
         Self {
             running: Vec::new(),
             prune_at: 32,
-            cancelled: false,
+            cancelled: None,
             panics: Vec::new(),
         }
     }
@@ -117,20 +123,21 @@ impl<'scope> Parts<'scope> {
             }
             Err(other) => other.throw_on(),
         };
-        let handle = if self.is_cancelled() {
+        let cancelled = self.children.lock().cancelled.clone();
+        let handle = if let Some(reason) = cancelled {
             // SAFETY: it is dropped here and now (I-3, I-11).
-            unsafe { builder.never_started(body, at) }?
+            unsafe { builder.never_started(body, reason, at) }?
         } else {
             // SAFETY: the caller has seen to the thread, and the scope's frame is not left before
             // the fiber has ended: `close` runs whether the body returns or unwinds (I-3).
             let handle = unsafe { builder.launch(body, placement, at) }?;
             let mut children = self.children.lock();
             children.add(handle.fiber().clone());
-            let cancelled = children.cancelled;
+            let cancelled = children.cancelled.clone();
             drop(children);
-            if cancelled {
+            if let Some(reason) = cancelled {
                 // Between the look above and now.
-                handle.cancel();
+                handle.cancel_with(reason);
             }
             handle
         };
@@ -155,34 +162,48 @@ impl<'scope> Parts<'scope> {
         }
     }
 
+    /// The panic of `child`, for whoever joins it.
+    fn tell_panic(&self, child: &Fiber) -> PanicPayload {
+        let mut children = self.children.lock();
+        let index = children.panic_of(child);
+        let index = index.expect("the scope keeps a panic for whoever joins");
+        children.panics.remove(index).payload
+    }
+
     /// Something has panicked of which nobody else is told.
     pub(super) fn fail(&self) {
         if let OnFailure::CancelAll = self.settings.on_failure {
-            self.cancel_children();
+            self.cancel_children(FAILED);
             self.stop.stop();
         }
     }
 
-    pub(super) fn cancel(&self) {
-        self.cancel_children();
+    pub(super) fn cancel(&self, reason: Reason) {
+        self.cancel_children(reason);
         if let OnCancel::BodyUnwinds = self.settings.on_cancel {
             self.stop.stop();
         }
     }
 
-    fn cancel_children(&self) {
+    /// The caller is asked to unwind, and so are they: for its reason, if it has one.
+    pub(super) fn pass_on(&self) {
+        self.cancel_children(cancel_reason().unwrap_or(LEFT));
+    }
+
+    /// The first reason stays.
+    fn cancel_children(&self, reason: Reason) {
         let mut children = self.children.lock();
-        children.cancelled = true;
+        children.cancelled.get_or_insert_with(|| reason.clone());
         // Woken outside of the lock.
         let running = children.running.clone();
         drop(children);
         for child in running {
-            child.cancel();
+            child.cancel_with(reason.clone());
         }
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
-        self.children.lock().cancelled
+        self.children.lock().cancelled.is_some()
     }
 
     /// Waits until there are no children. An interrupt of the caller's is passed on to them, once;
@@ -194,7 +215,7 @@ impl<'scope> Parts<'scope> {
             let end = || perform_or_interrupt(child.exit_operation(), None);
             if closed == Closed::Calmly && end().is_err() {
                 closed = Closed::Interrupted;
-                self.cancel_children();
+                self.pass_on();
             }
             if closed == Closed::Interrupted {
                 // Masked and without a deadline it ends with the child's end only.
@@ -208,7 +229,7 @@ impl<'scope> Parts<'scope> {
 /// Waits for a scoped fiber's result. Dropping it leaves the waiting to the scope, and makes a
 /// panic of the fiber's a failure of the scope.
 pub struct ScopedJoinHandle<'scope, T> {
-    /// `None` once it was joined. The fiber's own value is `None` when it has panicked.
+    /// The fiber's own value is `None` when it has panicked. Dropped first.
     handle: Option<JoinHandle<Option<T>>>,
     fiber: Fiber,
     scope: &'scope Parts<'scope>,
@@ -219,23 +240,51 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Errors
     /// As [`JoinHandle::join`].
+    #[track_caller]
     pub fn join(mut self) -> Result<T, ExitReason> {
-        let handle = self.handle.take().expect("it is joined once");
-        match handle.join() {
+        perform(self.join_operation())
+    }
+
+    /// [`ScopedJoinHandle::join`] for `span` at the most.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when it has not ended in time: the handle is as good as before. Otherwise as
+    /// [`JoinHandle::join`].
+    #[track_caller]
+    pub fn join_timeout(&mut self, span: Duration) -> Result<Result<T, ExitReason>, Elapsed> {
+        perform_until(self.join_operation(), Some(span)).map_err(|_| Elapsed::new())
+    }
+
+    /// The fiber's result, if it has ended. Never suspends.
+    pub fn try_join(&mut self) -> Option<Result<T, ExitReason>> {
+        try_perform(self.join_operation()).ok()
+    }
+
+    /// The operation that waits for the fiber's result, see [`JoinHandle::join_operation`].
+    #[track_caller]
+    #[must_use = "an operation does nothing until it is performed"]
+    pub fn join_operation(&mut self) -> impl Operation<Output = Result<T, ExitReason>> {
+        let (fiber, scope) = (&self.fiber, self.scope);
+        let handle = self
+            .handle
+            .as_mut()
+            .expect("it is there until it is dropped");
+        let told = |result| match result {
             Ok(Some(value)) => Ok(value),
-            Ok(None) => {
-                let mut children = self.scope.children.lock();
-                let index = children.panic_of(&self.fiber);
-                let index = index.expect("the scope keeps a panic for whoever joins");
-                Err(ExitReason::Panicked(children.panics.remove(index).payload))
-            }
+            Ok(None) => Err(ExitReason::Panicked(scope.tell_panic(fiber))),
             Err(reason) => Err(reason),
-        }
+        };
+        handle.join_operation().wrap(told)
     }
 
     /// Asks the fiber to unwind. Siblings go on.
     pub fn cancel(&self) {
         self.fiber.cancel();
+    }
+
+    /// Asks the fiber to unwind, and says why, see [`Fiber::cancel_with`].
+    pub fn cancel_with(&self, reason: impl Into<Reason>) {
+        self.fiber.cancel_with(reason);
     }
 
     /// Whether the fiber has ended.

@@ -17,7 +17,7 @@ mod run;
 
 use core::{fmt, marker::PhantomData, mem::ManuallyDrop, time::Duration};
 
-use fiber_core::{spin::SpinLock, stop::Stop};
+use fiber_core::{fiber::Reason, spin::SpinLock, stop::Stop};
 
 use self::{children::Children, defer::Defers};
 pub use self::{
@@ -28,6 +28,8 @@ pub use self::{
     run::{ScopeBuilder, ScopeCancelled, scope, try_scope},
 };
 use crate::spawn::{Builder, SpawnError};
+
+const CANCELLED: Reason = Reason::new("its scope was cancelled");
 
 /// Where fibers can be spawned that borrow; see [`scope`].
 ///
@@ -142,7 +144,12 @@ impl<'scope> Scope<'scope, '_> {
     /// [`try_scope`], where it unwinds at its next suspension point. Never waits, and is not a
     /// cancellation point.
     pub fn cancel(&self) {
-        self.parts.cancel();
+        self.cancel_with(CANCELLED);
+    }
+
+    /// [`Scope::cancel`] that says why: the fibers are told, and whoever joins them.
+    pub fn cancel_with(&self, reason: impl Into<Reason>) {
+        self.parts.cancel(reason.into());
     }
 
     /// Whether the scope was cancelled: by [`Scope::cancel`], by the failure of one of its fibers,

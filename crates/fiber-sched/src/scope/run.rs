@@ -202,7 +202,7 @@ impl Parts<'_> {
         match ended {
             Ok(_) => {}
             Err(Caught::Panicked(_)) => self.fail(),
-            Err(_) => self.cancel(),
+            Err(_) => self.pass_on(),
         }
         let mut closed = Closed::Calmly;
         loop {

@@ -1,7 +1,7 @@
 //! Children that panic.
 
+use alloc::rc::Rc;
 use core::time::Duration;
-use std::rc::Rc;
 
 use fiber::{
     FiberBuilder, ScopeBuilder, StackClass, park, scope, sleep,

@@ -49,10 +49,7 @@ fn handlers_run_last_first_when_the_scope_returns_panics_or_is_cancelled_also_ne
                 own.add("never");
             });
         });
-        assert!(matches!(
-            cancelled.join(),
-            Err(ExitReason::Cancelled { .. })
-        ));
+        assert!(matches!(cancelled.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(log.taken(), ["second", "first"]);
     });
 }
@@ -153,7 +150,11 @@ fn a_handler_that_panics_keeps_none_from_running_and_all_panics_are_told() {
         assert_eq!((all.count(), all.body_message()), (3, Some("body")));
         assert!(all.panics()[0].location().file().ends_with("handlers.rs"));
         // And in a fiber it is the fiber that has panicked, and nothing else.
-        let fiber = spawn(|| scope(|s| drop(s.defer(|| panic!("as planned")))));
+        let fiber = spawn(|| {
+            scope(|s| {
+                s.defer(|| panic!("as planned"));
+            })
+        });
         assert!(matches!(fiber.join(), Err(ExitReason::Panicked(_))));
     });
 }

@@ -3,8 +3,8 @@
 use core::{cell::Cell, time::Duration};
 
 use fiber::{
-    ExitReason, checkpoint, current, mask, park, scope, sleep, spawn, time, timeout, try_scope,
-    yield_now,
+    ExitReason, cancelled_operation, checkpoint, core::operation::perform, current, mask, park,
+    scope, sleep, spawn, time, timeout, try_scope, yield_now,
 };
 use host_sim::Sim;
 
@@ -39,7 +39,10 @@ fn a_child_of_a_cancelled_scope_does_not_start() {
             });
             assert_eq!(dropped.get(), 1, "its closure is dropped at once");
             assert!(child.is_finished());
-            assert!(matches!(child.join(), Err(ExitReason::Cancelled { .. })));
+            let Err(ExitReason::Cancelled(reason)) = child.join() else {
+                unreachable!("it did not run");
+            };
+            assert_eq!(reason.message(), Some("its scope was cancelled"));
             assert!(s.spawn_local(|| ()).join().is_err());
         });
         assert_eq!(began.get(), 0);
@@ -139,7 +142,7 @@ fn neither_a_scope_nor_cancelling_it_is_a_cancellation_point() {
             checkpoint();
             seen.add();
         });
-        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled { .. })));
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(reached.get(), 2);
     });
 }
@@ -160,7 +163,7 @@ fn a_scope_that_was_not_cancelled_never_swallows_a_cancel_or_a_timeout() {
             });
             yield_now();
             fiber.cancel();
-            assert!(matches!(fiber.join(), Err(ExitReason::Cancelled { .. })));
+            assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
             let late = timeout(MILLI, || {
                 scope(|s| {
                     drop(s.spawn(|| sleep(Duration::MAX)));
@@ -218,5 +221,43 @@ fn a_mask_does_not_protect_what_is_limited_inside_of_it() {
             Ok(true),
             "the outer one waits until the mask is left"
         );
+    });
+}
+
+#[test]
+fn a_cancel_of_the_caller_reaches_the_children_with_its_reason() {
+    on_both(|| {
+        let heard = Count::default();
+        let told = heard.clone();
+        let fiber = spawn(move || {
+            scope(|s| {
+                drop(s.spawn(|| {
+                    told.add();
+                    let reason = perform(cancelled_operation());
+                    assert_eq!(reason.message(), Some("as planned"));
+                    told.add();
+                }));
+            });
+        });
+        while heard.get() == 0 {
+            yield_now();
+        }
+        fiber.cancel_with("as planned");
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
+        assert_eq!(heard.get(), 2);
+    });
+}
+
+#[test]
+fn a_scoped_fiber_is_joined_now_in_time_or_in_a_choice() {
+    on_both(|| {
+        scope(|s| {
+            let mut child = s.spawn(park);
+            assert!(child.try_join().is_none());
+            assert!(child.join_timeout(MILLI).is_err());
+            child.fiber().unpark();
+            perform(child.join_operation()).unwrap();
+            assert!(matches!(child.join(), Err(ExitReason::Taken)));
+        });
     });
 }

@@ -88,7 +88,7 @@ fn cancel_after(after: usize) -> bool {
     victim.cancel();
     let hit = match victim.join() {
         Ok(()) => false,
-        Err(ExitReason::Cancelled { .. }) => true,
+        Err(ExitReason::Cancelled(_)) => true,
         Err(other) => panic!("after {after} turns: {other}"),
     };
     let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);

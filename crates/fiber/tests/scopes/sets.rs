@@ -67,7 +67,7 @@ fn every_result_comes_once_whatever_has_become_of_the_fiber() {
             match result {
                 Ok(_) => values += 1,
                 Err(ExitReason::Panicked(_)) => panics += 1,
-                Err(ExitReason::Cancelled { .. }) => cancels += 1,
+                Err(ExitReason::Cancelled(_)) => cancels += 1,
                 Err(other) => panic!("{other}"),
             }
         }
@@ -83,7 +83,7 @@ fn a_set_can_be_cancelled_and_cancels_its_fibers_when_it_is_dropped() {
         set.cancel_all();
         assert_eq!(set.len(), 3);
         while let Some(result) = set.join_next() {
-            assert!(matches!(result, Err(ExitReason::Cancelled { .. })));
+            assert!(matches!(result, Err(ExitReason::Cancelled(_))));
         }
         let fiber = set.spawn(park);
         drop(set);
