@@ -49,7 +49,7 @@ pub use crate::{
     runtime::{Runtime, is_running},
     scope::{
         __give_up, __keep, DeferHandle, MultiPanic, Scope, ScopeBuilder, ScopeCancelled,
-        ScopePanic, ScopedJoinHandle, scope, try_scope,
+        ScopePanic, ScopedJoinHandle, defer, scope, try_scope,
     },
     spawn::{
         Builder as FiberBuilder, SpawnError, spawn, spawn_any, spawn_local, spawn_many, spawn_when,

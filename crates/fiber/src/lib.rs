@@ -25,8 +25,8 @@ pub use fiber_sched::{
     MultiPanic, NotYet, PanicPayload, ParkedFiber, Priority, Reason, RunError, Runtime, Scope,
     ScopeBuilder, ScopeCancelled, ScopePanic, ScopedJoinHandle, SpawnError, Stats, WaitingFiber,
     Watchdog, WorkerDump, WorkerId, WorkerLocal, WorkerState, WorkerStats, block_on, blocking,
-    cancel_reason, cancelled_operation, catch_unwind, charge, checkpoint, current, fiber_local,
-    into_future, is_cancelled, is_running, join, mask, no_suspend, on_big_stack, park,
+    cancel_reason, cancelled_operation, catch_unwind, charge, checkpoint, current, defer,
+    fiber_local, into_future, is_cancelled, is_running, join, mask, no_suspend, on_big_stack, park,
     park_timeout, race, scope, sleep, sleep_until, spawn, spawn_any, spawn_local, spawn_many,
     spawn_when, time, timeout, try_blocking, try_join, try_scope, unmask, worker_local, yield_now,
 };

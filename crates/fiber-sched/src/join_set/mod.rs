@@ -226,3 +226,30 @@ impl<T> fmt::Debug for JoinSet<T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use fiber_core::script::ScriptEnv;
+
+    use super::*;
+    use crate::{Runtime, yield_now};
+
+    #[test]
+    fn a_set_keeps_room_for_the_members_it_has_and_not_for_those_it_had() {
+        let main = || {
+            let mut set = JoinSet::new();
+            set.spawn(yield_now);
+            for _ in 0..100 {
+                set.spawn(yield_now);
+                set.join_next()
+                    .expect("one is left")
+                    .expect("it does not panic");
+            }
+            assert_eq!((set.len(), set.members.handles.len()), (1, 2));
+            assert!(set.members.free.capacity() < 100);
+        };
+        Runtime::builder(ScriptEnv::new())
+            .run(main)
+            .expect("the run succeeds");
+    }
+}

@@ -1,7 +1,7 @@
 //! Handlers that run at the end of a scope.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::{fmt, panic::Location};
+use core::{fmt, mem, panic::Location, time::Duration};
 
 use fiber_core::{
     fiber::PanicPayload,
@@ -67,7 +67,7 @@ impl<'scope> Parts<'scope> {
     pub(super) fn run_last_defer(&self) -> bool {
         let mut defers = self.defers.lock();
         let Some(defer) = defers.handlers.pop() else {
-            let none = core::mem::take(&mut defers.handlers);
+            let none = mem::take(&mut defers.handlers);
             drop(defers);
             drop(none);
             return false;
@@ -81,25 +81,31 @@ impl<'scope> Parts<'scope> {
         true
     }
 
-    /// Runs one, masked, for a while: what is inside of a `timeout` is not protected by a mask
-    /// around it.
     fn run_defer(&self, defer: Defer<'scope>) -> Result<(), PanicPayload> {
-        let Defer { at, handler, .. } = defer;
-        let grace = self.settings.cleanup_grace;
-        match catch(None, || mask(|| timeout(grace, handler))) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => {
-                Runtime::count_overdue_handler();
-                tracing::warn!(
-                    target: "fiber::sched",
-                    handler = %at, ?grace, "a handler of a scope took too long and was unwound"
-                );
-                Ok(())
-            }
-            Err(Caught::Panicked(payload)) => Err(payload),
-            // Masked, so nothing else unwinds it.
-            Err(_) => Ok(()),
+        run_for(self.settings.cleanup_grace, defer.at, defer.handler)
+    }
+}
+
+/// Runs a handler, masked, for a while: what is inside of a `timeout` is not protected by a mask
+/// around it.
+pub(super) fn run_for(
+    grace: Duration,
+    at: &'static Location<'static>,
+    handler: impl FnOnce(),
+) -> Result<(), PanicPayload> {
+    match catch(None, || mask(|| timeout(grace, handler))) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => {
+            Runtime::count_overdue_handler();
+            tracing::warn!(
+                target: "fiber::sched",
+                handler = %at, ?grace, "a handler took too long and was unwound"
+            );
+            Ok(())
         }
+        Err(Caught::Panicked(payload)) => Err(payload),
+        // Masked, so nothing else unwinds it.
+        Err(_) => Ok(()),
     }
 }
 

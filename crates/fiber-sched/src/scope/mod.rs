@@ -7,12 +7,14 @@
 //! ```
 //!
 //! Read in this order: `run` (the above), `children` (spawning, joining, waiting), `defer`
-//! (handlers), `panics` (what is thrown when something went wrong), `join` (`join!`, `race!`).
+//! (handlers), `panics` (what is thrown when something went wrong), `join` (`join!`, `race!`),
+//! `root` (handlers of a whole fiber).
 
 mod children;
 mod defer;
 mod join;
 mod panics;
+mod root;
 mod run;
 
 use core::{fmt, marker::PhantomData, mem::ManuallyDrop, time::Duration};
@@ -25,6 +27,7 @@ pub use self::{
     defer::DeferHandle,
     join::{__give_up, __keep},
     panics::{MultiPanic, ScopePanic},
+    root::defer,
     run::{ScopeBuilder, ScopeCancelled, scope, try_scope},
 };
 use crate::spawn::{Builder, SpawnError};

@@ -3,13 +3,13 @@
 use core::time::Duration;
 
 use fiber::{
-    ExitReason, Runtime, ScopeBuilder, checkpoint, current, is_cancelled, join, scope, sleep,
-    spawn, time, yield_now,
+    ExitReason, Runtime, ScopeBuilder, checkpoint, current, defer, is_cancelled, join, scope,
+    sleep, spawn, time, yield_now,
 };
 use host_sim::Sim;
 
 use crate::{
-    support::{Count, on_both},
+    support::{Count, on_both, on_linux},
     world::{Log, caught, in_order, panics_of, simulated},
 };
 
@@ -180,4 +180,54 @@ fn a_handler_that_takes_too_long_is_unwound_and_counted_and_the_others_run() {
         let stats = Runtime::current().unwrap().stats();
         assert_eq!(stats.workers[0].handlers_overdue, 2);
     });
+}
+
+#[test]
+fn a_fiber_has_handlers_of_its_own_for_its_end_and_so_has_main() {
+    on_both(|| {
+        let log = Log::default();
+        let own = log.clone();
+        let work = move |end: fn()| {
+            let (first, second) = (own.clone(), own.clone());
+            defer(move || first.add("first"));
+            defer(|| panic!("as planned"));
+            defer(move || {
+                yield_now();
+                checkpoint();
+                second.add("second");
+            });
+            end();
+        };
+        for end in [
+            (|| ()) as fn(),
+            || panic!("as planned"),
+            || {
+                current().unwrap().cancel();
+                yield_now();
+            },
+        ] {
+            let work = work.clone();
+            let ended = spawn(move || work(end)).join();
+            drop(ended);
+            assert_eq!(log.taken(), ["second", "first"]);
+        }
+        defer(move || {
+            yield_now();
+            assert_eq!(log.taken(), [""; 0]);
+        });
+    });
+    assert!(std::panic::catch_unwind(|| defer(|| ())).is_err());
+}
+
+#[test]
+fn the_handlers_of_main_have_run_when_its_run_returns() {
+    let ran = Count::default();
+    let counted = ran.clone();
+    on_linux(2, move || {
+        defer(move || {
+            sleep(Duration::from_millis(1));
+            counted.add();
+        });
+    });
+    assert_eq!(ran.get(), 1);
 }

@@ -4,12 +4,13 @@ use core::time::Duration;
 use std::thread;
 
 use fiber::{
-    ExitReason, FiberBuilder, JoinSet, Runtime, park, sleep, spawn, spawn_local, time, yield_now,
+    ExitReason, FiberBuilder, JoinSet, Runtime, choose, core::operation::Latch, park, sleep, spawn,
+    spawn_local, time, yield_now,
 };
 use host_sim::Sim;
 
 use crate::{
-    support::{Count, on_both, on_linux},
+    support::{on_both, on_linux},
     world::simulated,
 };
 
@@ -118,15 +119,36 @@ fn a_caller_that_is_cancelled_takes_no_result() {
 }
 
 #[test]
-fn a_set_keeps_room_for_the_members_it_has_and_not_for_those_it_had() {
+fn the_end_of_a_member_is_one_arm_of_a_choice() {
     on_both(|| {
-        let (mut set, ran) = (JoinSet::new(), Count::default());
-        for _ in 0..100 {
-            let ran = ran.clone();
-            set.spawn(move || ran.add());
-            set.join_next().unwrap().unwrap();
-        }
-        assert_eq!((ran.get(), set.len()), (100, 0));
+        let mut set = JoinSet::new();
+        set.spawn(|| {
+            yield_now();
+            7
+        });
+        let never = Latch::new();
+        let chosen = choose! {
+            next = set.join_next_operation() => next,
+            () = never.wait_operation("never") => None,
+        };
+        assert_eq!(chosen.unwrap().unwrap(), 7);
+        let member = set.spawn(|| {
+            park();
+            8
+        });
+        let other = Latch::new();
+        other.open();
+        let chosen = choose! {
+            next = set.join_next_operation() => next,
+            () = other.wait_operation("other") => None,
+        };
+        assert!(chosen.is_none());
+        member.unpark();
+        assert_eq!(
+            set.join_next().unwrap().unwrap(),
+            8,
+            "losing a choice loses no result"
+        );
     });
 }
 
