@@ -34,6 +34,18 @@ fn results_come_in_the_order_in_which_fibers_end() {
         }
         assert_eq!(order, [1, 2, 3]);
         assert!(matches!(set.try_join_next(), Ok(None)));
+        for seconds in [3, 1, 2] {
+            set.spawn(move || {
+                sleep(seconds * SECOND);
+                seconds
+            });
+        }
+        sleep(4 * SECOND);
+        order.clear();
+        while let Ok(Some(result)) = set.try_join_next() {
+            order.push(result.unwrap());
+        }
+        assert_eq!(order, [1, 2, 3], "also when all of them have ended before");
         assert_eq!((set.len(), set.is_empty()), (0, true));
     });
 }
