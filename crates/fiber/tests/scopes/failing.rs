@@ -11,7 +11,7 @@ use fiber::{
 
 use crate::{
     support::{Count, on_both},
-    world::panics_of,
+    world::{fail, panics_of},
 };
 
 #[test]
@@ -21,7 +21,7 @@ fn the_first_panic_that_nobody_joins_cancels_siblings_and_body() {
             scope(|s| {
                 drop(s.spawn(park));
                 let broken = FiberBuilder::new().name("broken");
-                drop(broken.spawn_scoped(s, || panic!("as planned")).unwrap());
+                drop(broken.spawn_scoped(s, || fail("as planned")).unwrap());
                 park();
             });
         });
@@ -39,7 +39,7 @@ fn the_first_panic_that_nobody_joins_cancels_siblings_and_body() {
 fn a_panic_that_is_joined_is_told_there_and_the_scope_goes_on() {
     on_both(|| {
         let value = scope(|s| {
-            let broken = s.spawn(|| panic!("as planned"));
+            let broken = s.spawn(|| fail("as planned"));
             let other = s.spawn(|| {
                 yield_now();
                 7
@@ -56,7 +56,7 @@ fn dropping_the_handle_of_a_fiber_that_has_panicked_is_a_failure() {
     on_both(|| {
         let all = panics_of(|| {
             scope(|s| {
-                let broken = s.spawn(|| panic!("as planned"));
+                let broken = s.spawn(|| fail("as planned"));
                 while !broken.is_finished() {
                     yield_now();
                 }
@@ -79,7 +79,7 @@ fn a_failure_reaches_a_body_that_waits_at_a_condition_variable_and_the_scopes_ar
                     scope(|inner| {
                         drop(inner.spawn(|| {
                             yield_now();
-                            panic!("as planned");
+                            fail("as planned");
                         }));
                         park();
                     });
@@ -105,7 +105,7 @@ fn all_panics_are_collected_also_those_of_siblings_that_were_cancelled() {
     impl Drop for Breaks {
         fn drop(&mut self) {
             if !std::thread::panicking() {
-                panic!("in a drop");
+                fail("in a drop");
             }
         }
     }
@@ -120,7 +120,7 @@ fn all_panics_are_collected_also_those_of_siblings_that_were_cancelled() {
                     }));
                 }
                 yield_now();
-                drop(s.spawn(|| panic!("first")));
+                drop(s.spawn(|| fail("first")));
             });
         });
         assert!((1..=4).contains(&all.count()), "{all}");
@@ -138,8 +138,8 @@ fn a_scope_that_keeps_going_ends_its_work_and_tells_all_panics_then() {
         let worked = Count::default();
         let all = panics_of(|| {
             ScopeBuilder::new().keep_going().run(|s| {
-                drop(s.spawn(|| panic!("one")));
-                drop(s.spawn(|| panic!("two")));
+                drop(s.spawn(|| fail("one")));
+                drop(s.spawn(|| fail("two")));
                 drop(s.spawn(|| {
                     sleep(Duration::from_millis(1));
                     worked.add();
@@ -147,7 +147,7 @@ fn a_scope_that_keeps_going_ends_its_work_and_tells_all_panics_then() {
                 yield_now();
                 yield_now();
                 assert!(!s.is_cancelled());
-                panic!("body");
+                fail("body");
             });
         });
         assert_eq!((all.count(), worked.get()), (3, 1));

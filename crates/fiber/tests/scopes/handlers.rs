@@ -10,7 +10,7 @@ use host_sim::Sim;
 
 use crate::{
     support::{Count, on_both, on_linux},
-    world::{Log, caught, in_order, panics_of, simulated},
+    world::{Log, caught, fail, in_order, panics_of, simulated},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ fn handlers_run_last_first_when_the_scope_returns_panics_or_is_cancelled_also_ne
         two(|| ());
         assert_eq!(log.taken(), expected);
         assert_eq!(
-            *caught(|| two(|| panic!("as planned")))
+            *caught(|| two(|| fail("as planned")))
                 .downcast::<&str>()
                 .unwrap(),
             "as planned"
@@ -68,7 +68,7 @@ fn a_handler_can_be_taken_back_or_run_early() {
             never.cancel();
         });
         assert_eq!(log.taken(), ["baz", "foo", "qux", "foobar"]);
-        let payload = caught(|| scope(|s| s.defer(|| panic!("as planned")).run_now()));
+        let payload = caught(|| scope(|s| s.defer(|| fail("as planned")).run_now()));
         assert_eq!(*payload.downcast::<&str>().unwrap(), "as planned");
     });
 }
@@ -138,10 +138,10 @@ fn a_handler_that_panics_keeps_none_from_running_and_all_panics_are_told() {
         let all = panics_of(|| {
             scope(|s| {
                 s.defer(|| log.add("first"));
-                s.defer(|| panic!("second"));
+                s.defer(|| fail("second"));
                 s.defer(|| log.add("third"));
-                s.defer(|| panic!("fourth"));
-                panic!("body");
+                s.defer(|| fail("fourth"));
+                fail("body");
             });
         });
         assert_eq!(log.taken(), ["third", "first"]);
@@ -152,7 +152,7 @@ fn a_handler_that_panics_keeps_none_from_running_and_all_panics_are_told() {
         // And in a fiber it is the fiber that has panicked, and nothing else.
         let fiber = spawn(|| {
             scope(|s| {
-                s.defer(|| panic!("as planned"));
+                s.defer(|| fail("as planned"));
             })
         });
         assert!(matches!(fiber.join(), Err(ExitReason::Panicked(_))));
@@ -190,7 +190,7 @@ fn a_fiber_has_handlers_of_its_own_for_its_end_and_so_has_main() {
         let work = move |end: fn()| {
             let (first, second) = (own.clone(), own.clone());
             defer(move || first.add("first"));
-            defer(|| panic!("as planned"));
+            defer(|| fail("as planned"));
             defer(move || {
                 yield_now();
                 checkpoint();
@@ -200,7 +200,7 @@ fn a_fiber_has_handlers_of_its_own_for_its_end_and_so_has_main() {
         };
         for end in [
             (|| ()) as fn(),
-            || panic!("as planned"),
+            || fail("as planned"),
             || {
                 current().unwrap().cancel();
                 yield_now();

@@ -11,7 +11,7 @@ use host_sim::Sim;
 
 use crate::{
     support::{on_both, on_linux},
-    world::simulated,
+    world::{fail, simulated},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ fn every_result_comes_once_whatever_has_become_of_the_fiber() {
                     yield_now();
                     index
                 }
-                2 => panic!("as planned"),
+                2 => fail("as planned"),
                 _ => {
                     park();
                     index

@@ -10,12 +10,12 @@ use fiber::{
 use host_sim::Sim;
 
 use crate::{
-    support::on_both,
-    world::{Log, caught, in_order, panics_of, simulated},
+    support::{WORKERS, in_worlds, on_both, on_linux},
+    world::{Log, caught, fail, in_order, panics_of, simulated},
 };
 
 fn broken() {
-    panic!("as planned");
+    fail("as planned");
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ fn a_panic_in_one_expression_cancels_the_others() {
 
 #[test]
 fn a_cancel_of_one_expression_cancels_the_others_and_leaves_no_value() {
-    on_both(|| {
+    let main = || {
         let leave = || {
             current().unwrap().cancel();
             checkpoint();
@@ -112,7 +112,12 @@ fn a_cancel_of_one_expression_cancels_the_others_and_leaves_no_value() {
             ),
             1
         );
-    });
+    };
+    // These panics are printed.
+    for workers in WORKERS {
+        on_linux(workers, main);
+    }
+    in_worlds(50, main);
 }
 
 #[test]

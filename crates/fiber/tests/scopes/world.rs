@@ -35,6 +35,11 @@ pub(crate) fn simulated(sim: Sim, workers: u16, main: impl Fn() + Copy + Send + 
     sim.run().expect_finished();
 }
 
+/// Panics without the words that a panic prints, which thousands of worlds would repeat.
+pub(crate) fn fail(message: &'static str) -> ! {
+    std::panic::resume_unwind(Box::new(message))
+}
+
 /// What a panic of `body` carries.
 pub(crate) fn caught<T>(body: impl FnOnce() -> T) -> Box<dyn core::any::Any + Send> {
     let caught = std::panic::catch_unwind(core::panic::AssertUnwindSafe(body));
