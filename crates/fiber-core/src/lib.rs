@@ -9,8 +9,8 @@
 //!    [`cancel`]: leaving it; [`local`]: values that belong to a fiber; [`big_stack`]: more room
 //!    for a part of it.
 //! 4. [`operation`]: everything that one can block on, as values.
-//! 5. [`time`], [`timer`], [`timeout`], [`stop`], [`io`], [`mod@blocking`]: time, input and output, and calls
-//!    that block a thread, on top of parking.
+//! 5. [`time`], [`timer`], [`timeout`], [`stop`], [`io`], [`mod@blocking`]: time, limits, input and
+//!    output, and calls that block a thread, on top of parking.
 //! 6. [`context`]: one worker, as its fibers see it and as a scheduler drives it.
 #![no_std]
 

@@ -21,7 +21,7 @@ struct State {
 }
 
 impl Ended {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(SpinLock::new(State {
             keys: VecDeque::new(),
             waiting: WaitList::new(),
