@@ -29,7 +29,8 @@ pub struct WaitCell {
 
 /// Who is to be woken: a fiber by its block, a plain thread through its host.
 ///
-/// The pointer is good while the cell is claimed: the performer cannot leave before it is settled.
+/// The pointer is good while the cell is claimed, since the performer cannot leave before it is
+/// settled, and under the lock of a list that has a node of it.
 pub struct Waiter(WaiterKind);
 
 enum WaiterKind {
@@ -61,8 +62,8 @@ impl Waiter {
     fn wake(&self) {
         match &self.0 {
             WaiterKind::Nobody => {}
-            // SAFETY: called on a claimed cell, whose fiber cannot leave its wait, let alone end,
-            // before the cell is settled (I-12).
+            // SAFETY: called on a claimed cell, or under the lock of a list that has a node of it:
+            // the fiber cannot leave its wait, let alone end, before either is over (I-12).
             WaiterKind::Fiber(header) => unsafe { header.as_ref() }.wake(),
             WaiterKind::Thread(unparker) => unparker.unpark(),
         }
@@ -136,6 +137,12 @@ impl WaitCell {
                 Err(_) => return None,
             }
         }
+    }
+
+    /// Wakes the performer, which finds its cell as it was and looks again. Only under the lock of a
+    /// list in which a node of this cell is linked, so that it cannot leave meanwhile (I-12).
+    pub(super) fn nudge(&self) {
+        self.waiter.wake();
     }
 
     /// Takes the calling performer's own cell, before it commits an arm without a partner; `None`

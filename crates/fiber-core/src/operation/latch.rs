@@ -43,16 +43,19 @@ impl Latch {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Opens it and wakes everybody, in the order in which they came. Never waits.
+    /// Opens it and wakes everybody, in the order in which they came; says whether it was closed.
+    /// Never waits.
     ///
     /// The latch may be freed as soon as one that it has woken can see it open, so this touches it
     /// under its lock only, and waiters take that lock once before they leave.
-    pub fn open(&self) {
+    pub fn open(&self) -> bool {
         let mut waiting = self.waiting.lock();
+        let first = !self.is_open();
         self.open.store(true, Ordering::Release);
         while let Match::Partner(partner) = waiting.find(None) {
             partner.commit(0);
         }
+        first
     }
 
     /// The operation that waits until it is open; `name` is what reports call it.

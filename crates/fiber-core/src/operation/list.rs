@@ -147,6 +147,28 @@ impl WaitList {
         self.len == 0
     }
 
+    /// Whether `node` is the one that waits longest.
+    pub fn is_first(&self, node: &WaitNode) -> bool {
+        ptr::eq(self.head, node)
+    }
+
+    /// What the primitive left in the node that waits longest.
+    pub fn first_value(&self) -> Option<*mut ()> {
+        reach(self.head).map(WaitNode::value)
+    }
+
+    /// Wakes the performer that waits longest and leaves it linked. It looks again whether it can
+    /// commit ([`Operation::look_again`]) or leaves the list, and takes the list's lock for either:
+    /// so whoever nudges has an answer, if not at once.
+    ///
+    /// [`Operation::look_again`]: super::Operation::look_again
+    pub fn nudge_first(&mut self) {
+        if let Some(first) = reach(self.head) {
+            // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
+            unsafe { &*first.cell.get() }.nudge();
+        }
+    }
+
     /// Appends `node` for `arm` of the performer of `cell`.
     ///
     /// # Safety
@@ -204,11 +226,30 @@ impl WaitList {
         own: Option<&'list WaitCell>,
         mut fits: impl FnMut(*mut ()) -> bool,
     ) -> Match<'list> {
+        self.search(own, |value| if fits(value) { Fit::Meet } else { Fit::End })
+    }
+
+    /// [`WaitList::find`] that passes over the nodes whose `value` does not fit.
+    pub fn find_where<'list>(
+        &'list mut self,
+        own: Option<&'list WaitCell>,
+        mut fits: impl FnMut(*mut ()) -> bool,
+    ) -> Match<'list> {
+        self.search(own, |value| if fits(value) { Fit::Meet } else { Fit::Pass })
+    }
+
+    fn search<'list>(
+        &'list mut self,
+        own: Option<&'list WaitCell>,
+        mut fits: impl FnMut(*mut ()) -> Fit,
+    ) -> Match<'list> {
         let mut at = self.head;
         while let Some(node) = reach(at) {
             at = node.next.get();
-            if !fits(node.value.get()) {
-                return Match::Nobody;
+            match fits(node.value.get()) {
+                Fit::Meet => {}
+                Fit::Pass => continue,
+                Fit::End => return Match::Nobody,
             }
             // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
             let cell: &'list WaitCell = unsafe { &*node.cell.get() };
@@ -241,6 +282,13 @@ impl WaitList {
         }
         Match::Nobody
     }
+}
+
+/// What to do with a node.
+enum Fit {
+    Meet,
+    Pass,
+    End,
 }
 
 impl Default for WaitList {
