@@ -122,6 +122,12 @@ impl WaitCell {
         }
     }
 
+    /// Whether nobody has committed anything to the performer, and it has not given up. *Thread*:
+    /// any.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == WAITING
+    }
+
     /// Takes the performer's cell, if it still waits; waits out another's claim, which lasts a few
     /// instructions.
     ///

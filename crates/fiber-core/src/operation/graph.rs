@@ -8,7 +8,8 @@
 //! enters itself and looks where the edges lead, both under one lock: so of the fibers of a circle
 //! the last one sees all the others, whichever workers they are on, and it alone is told. An edge
 //! ends at a resource, and its holders are asked at that moment: a lock that was handed over
-//! meanwhile has another holder, or none.
+//! meanwhile has another holder, or none. An edge whose fiber was given what it waits for, and has
+//! not run since, is none any more: it may be one holder of several by now.
 //!
 //! Not entered are fibers that nobody can wait for: that have never held a lock, and whose handle
 //! is gone.
@@ -24,6 +25,7 @@ use core::{
 };
 
 use super::{
+    cell::WaitCell,
     deadlock::{Deadlock, Link},
     holder::{StoredWaits, Waits},
 };
@@ -54,6 +56,7 @@ pub(super) struct Edge {
     fiber: Id,
     header: NonNull<Header>,
     waits: StoredWaits,
+    cell: NonNull<WaitCell>,
     next: Cell<*const Self>,
     /// The search that has come here last, and from where, and since when that one's resource is
     /// held by this fiber.
@@ -66,12 +69,13 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// The edge of `header`'s fiber, which has this id, to what it waits for.
-    pub(super) fn new(fiber: Id, header: &Header, waits: StoredWaits) -> Self {
+    /// The edge of `header`'s fiber, which has this id, to what it waits for with `cell`.
+    pub(super) fn new(fiber: Id, header: &Header, waits: StoredWaits, cell: &WaitCell) -> Self {
         Self {
             fiber,
             header: NonNull::from_ref(header),
             waits,
+            cell: NonNull::from_ref(cell),
             next: Cell::new(ptr::null()),
             search: Cell::new(0),
             from: Cell::new(ptr::null()),
@@ -84,6 +88,11 @@ impl Edge {
     fn waits(&self) -> Waits<'_> {
         // SAFETY: the edge is entered, or is being, and what it leads to stays meanwhile (I-12).
         unsafe { self.waits.get() }
+    }
+
+    fn is_waiting(&self) -> bool {
+        // SAFETY: the edge is entered, and its performer's cell stays meanwhile (I-12).
+        unsafe { self.cell.as_ref() }.is_waiting()
     }
 
     fn link(&self, held_since: &'static Location<'static>) -> Link {
@@ -186,6 +195,7 @@ impl Edges {
                 if fiber == start.fiber {
                     closed = Some(holder.since);
                 } else if let Some(edge) = self.find(fiber)
+                    && edge.is_waiting()
                     && edge.search.replace(self.search) != self.search
                 {
                     edge.from.set(at);

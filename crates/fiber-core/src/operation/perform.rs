@@ -253,7 +253,7 @@ fn wait_on_fiber<O: Operation>(
         stored.filter(|waits| waits.only_holders() && alarm.is_none() && fiber.may_be_waited_for());
     let edge = stuck_for
         .zip(fiber.id())
-        .map(|(waits, id)| Edge::new(id, fiber, waits));
+        .map(|(waits, id)| Edge::new(id, fiber, waits, &cell));
     let edge = pin!(edge);
     let graph = context.env().id_space().waits();
     // SAFETY: the edge is pinned in this frame, as is what leaves the graph (I-12).
