@@ -17,7 +17,7 @@
 use core::{
     cell::Cell,
     fmt,
-    panic::{RefUnwindSafe, UnwindSafe},
+    panic::{Location, RefUnwindSafe, UnwindSafe},
     pin::Pin,
     ptr,
     time::Duration,
@@ -34,7 +34,7 @@ use fiber_core::{
 
 use crate::{
     mutex::{Mutex, MutexGuard},
-    poison::{LockResult, PoisonError},
+    poison::LockResult,
     primitive::const_unless_loom,
 };
 
@@ -76,17 +76,19 @@ impl Condvar {
     /// returned from, and the cancel waits for the next point.
     ///
     /// # Errors
-    /// When a holder of the mutex panicked; the error has the guard.
+    /// When a holder of the mutex panicked; the error has the guard. When the mutex could never be
+    /// locked again, since its holder waits for the caller.
     ///
     /// # Panics
     /// When others wait here with a different mutex.
+    #[track_caller]
     pub fn wait<'mutex, T: ?Sized>(
         &self,
         guard: MutexGuard<'mutex, T>,
     ) -> LockResult<MutexGuard<'mutex, T>> {
         let mutex = guard.mutex();
         perform(WaitOperation::new(self, guard));
-        mask(|| mutex.lock())
+        lock_masked(mutex)
     }
 
     /// [`Condvar::wait`] while `condition` says so.
@@ -98,10 +100,12 @@ impl Condvar {
     /// As [`Condvar::wait`].
     ///
     /// # Errors
-    /// When a holder of the mutex panicked; the error has the guard.
+    /// When a holder of the mutex panicked; the error has the guard. When the mutex could never be
+    /// locked again, since its holder waits for the caller.
     ///
     /// # Panics
     /// When others wait here with a different mutex.
+    #[track_caller]
     pub fn wait_while<'mutex, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'mutex, T>,
@@ -123,9 +127,11 @@ impl Condvar {
     ///
     /// # Errors
     /// When a holder of the mutex panicked; the error has the guard and whether the time is over.
+    /// When the mutex could never be locked again, since its holder waits for the caller.
     ///
     /// # Panics
     /// When others wait here with a different mutex.
+    #[track_caller]
     pub fn wait_timeout<'mutex, T: ?Sized>(
         &self,
         guard: MutexGuard<'mutex, T>,
@@ -134,14 +140,14 @@ impl Condvar {
         let mutex = guard.mutex();
         let notified = perform_until(WaitOperation::new(self, guard), Some(span)).is_ok();
         let locked = if notified {
-            mask(|| mutex.lock())
+            lock_masked(mutex)
         } else {
             mutex.lock()
         };
         let result = WaitTimeoutResult(!notified);
         match locked {
             Ok(guard) => Ok((guard, result)),
-            Err(error) => Err(PoisonError::new((error.into_inner(), result))),
+            Err(error) => Err(error.map(|guard| (guard, result))),
         }
     }
 
@@ -156,9 +162,11 @@ impl Condvar {
     ///
     /// # Errors
     /// When a holder of the mutex panicked; the error has the guard and whether the time is over.
+    /// When the mutex could never be locked again, since its holder waits for the caller.
     ///
     /// # Panics
     /// When others wait here with a different mutex.
+    #[track_caller]
     pub fn wait_timeout_while<'mutex, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'mutex, T>,
@@ -209,6 +217,13 @@ impl Waiting {
             self.mutex = 0;
         }
     }
+}
+
+/// Locks for one that has taken a signal: a cancel waits, so that the signal is used.
+#[track_caller]
+fn lock_masked<T: ?Sized>(mutex: &Mutex<T>) -> LockResult<MutexGuard<'_, T>> {
+    let site = Location::caller();
+    mask(|| mutex.lock_from(site))
 }
 
 impl Default for Condvar {

@@ -16,16 +16,27 @@ extern crate alloc;
 
 pub mod channel;
 pub mod condvar;
+mod guard;
+mod holders;
 #[cfg(all(test, loom))]
 mod models;
 pub mod mutex;
 pub mod poison;
 mod primitive;
+mod raw_lock;
+pub mod rwlock;
 pub mod semaphore;
 
 pub use crate::{
     condvar::{Condvar, WaitTimeoutResult},
-    mutex::{LockOperation, LockTimeoutError, LockTimeoutResult, Mutex, MutexGuard},
-    poison::{LockResult, PoisonError, TryLockError, TryLockResult},
-    semaphore::{AcquireOperation, Semaphore, SemaphorePermit},
+    mutex::{LockOperation, Mutex, MutexGuard, OwnedMutexGuard},
+    poison::{
+        LockError, LockResult, LockTimeoutError, LockTimeoutResult, PoisonError, TryLockError,
+        TryLockResult,
+    },
+    rwlock::{
+        OwnedRwLockReadGuard, OwnedRwLockWriteGuard, ReadOperation, RwLock, RwLockReadGuard,
+        RwLockWriteGuard, WriteOperation,
+    },
+    semaphore::{AcquireOperation, OwnedSemaphorePermit, Semaphore, SemaphorePermit},
 };

@@ -4,10 +4,16 @@
 //! holds back smaller ones behind it until it is served, so it cannot starve. `try_acquire` does
 //! not overtake either. One that gives up in the middle of the queue looks, under the same lock,
 //! whether those behind it can be served now.
+//!
+//! It knows who took permits, and where. But permits are added by anybody, so that one that waits
+//! for some is never known to wait for ever: a semaphore takes no part in the search for circles.
 
+use alloc::sync::Arc;
 use core::{
+    cell::Cell,
     fmt,
-    panic::{RefUnwindSafe, UnwindSafe},
+    mem::ManuallyDrop,
+    panic::{Location, RefUnwindSafe, UnwindSafe},
     pin::Pin,
     ptr,
     time::Duration,
@@ -15,14 +21,17 @@ use core::{
 
 use fiber_core::{
     operation::{
-        Match, Operation, Published, WaitCell, WaitList, WaitNode, perform, perform_until,
-        try_perform,
+        Holder, Match, Operation, Published, Resource, WaitCell, WaitList, WaitNode, Waits,
+        perform, perform_until, try_perform,
     },
     spin::SpinLock,
     timeout::Elapsed,
 };
 
-use crate::primitive::const_unless_loom;
+use crate::{
+    holders::{Holders, Place, Places},
+    primitive::const_unless_loom,
+};
 
 /// A number of permits that fibers and threads take and give back.
 ///
@@ -37,13 +46,23 @@ use crate::primitive::const_unless_loom;
 /// ```
 pub struct Semaphore {
     state: SpinLock<State>,
+    holders: Holders,
 }
 
 #[derive(Debug)]
 struct State {
     available: usize,
-    /// The value of a node is the number of permits that it wants.
+    places: Places,
+    /// The value of a node points to its [`Request`].
     waiting: WaitList,
+}
+
+/// What one who waits wants; in its frame.
+#[derive(Debug)]
+struct Request {
+    permits: usize,
+    /// Written by whoever serves it.
+    place: Cell<Place>,
 }
 
 impl UnwindSafe for Semaphore {}
@@ -56,8 +75,10 @@ impl Semaphore {
             Self {
                 state: SpinLock::new(State {
                     available: permits,
+                    places: Places::new(),
                     waiting: WaitList::new(),
                 }),
+                holders: Holders::new(),
             }
         }
     }
@@ -70,6 +91,7 @@ impl Semaphore {
     /// # Cancellation
     /// A cancelled fiber unwinds here without a permit, unless it was served already.
     #[inline]
+    #[track_caller]
     pub fn acquire(&self) -> SemaphorePermit<'_> {
         self.acquire_many(1)
     }
@@ -83,16 +105,19 @@ impl Semaphore {
     /// # Cancellation
     /// As [`Semaphore::acquire`].
     #[inline]
+    #[track_caller]
     pub fn acquire_many(&self, permits: usize) -> SemaphorePermit<'_> {
         perform(self.acquire_operation(permits))
     }
 
     /// Takes a permit if one is there and nobody waits; `None` otherwise. Never suspends.
+    #[track_caller]
     pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
         self.try_acquire_many(1)
     }
 
     /// Takes `permits` permits if they are there and nobody waits; else `None`. Never suspends.
+    #[track_caller]
     pub fn try_acquire_many(&self, permits: usize) -> Option<SemaphorePermit<'_>> {
         try_perform(self.acquire_operation(permits)).ok()
     }
@@ -107,6 +132,7 @@ impl Semaphore {
     ///
     /// # Errors
     /// When the time is over.
+    #[track_caller]
     pub fn acquire_timeout(&self, span: Duration) -> Result<SemaphorePermit<'_>, Elapsed> {
         self.acquire_many_timeout(1, span)
     }
@@ -121,6 +147,7 @@ impl Semaphore {
     ///
     /// # Errors
     /// When the time is over.
+    #[track_caller]
     pub fn acquire_many_timeout(
         &self,
         permits: usize,
@@ -130,12 +157,37 @@ impl Semaphore {
     }
 
     /// Taking `permits` permits at once, as an operation.
+    #[track_caller]
     pub const fn acquire_operation(&self, permits: usize) -> AcquireOperation<'_> {
         AcquireOperation {
             semaphore: self,
-            permits,
+            site: Location::caller(),
+            request: Request {
+                permits,
+                place: Cell::new(Place::NONE),
+            },
             node: WaitNode::new(),
         }
+    }
+
+    /// [`Semaphore::acquire_many`] for permits that keep the semaphore alive, and so may lie in
+    /// anything and go to other fibers.
+    ///
+    /// # Suspends
+    /// As [`Semaphore::acquire_many`].
+    ///
+    /// # Cancellation
+    /// As [`Semaphore::acquire`].
+    #[track_caller]
+    pub fn acquire_owned(self: &Arc<Self>, permits: usize) -> OwnedSemaphorePermit {
+        OwnedSemaphorePermit::new(Arc::clone(self), self.acquire_many(permits))
+    }
+
+    /// [`Semaphore::try_acquire_many`] for permits that keep the semaphore alive.
+    #[track_caller]
+    pub fn try_acquire_owned(self: &Arc<Self>, permits: usize) -> Option<OwnedSemaphorePermit> {
+        let permit = self.try_acquire_many(permits)?;
+        Some(OwnedSemaphorePermit::new(Arc::clone(self), permit))
     }
 
     /// Adds permits, new ones or some whose guard was forgotten, and serves those who wait. Never
@@ -144,7 +196,14 @@ impl Semaphore {
     /// # Panics
     /// When there would be more than `usize::MAX`.
     pub fn add_permits(&self, permits: usize) {
+        self.give_back(permits, Place::NONE);
+    }
+
+    /// Adds permits, of the holder in `place`.
+    fn give_back(&self, permits: usize, place: Place) {
+        self.holders.clear(place);
         let mut state = self.state.lock();
+        state.places.give_back(place);
         let added = state.available.checked_add(permits);
         match added {
             Some(available) => {
@@ -162,26 +221,57 @@ impl Semaphore {
     pub fn available_permits(&self) -> usize {
         self.state.lock().available
     }
+
+    /// Tells of those who have permits, eight at the most, as far as one can tell from outside:
+    /// that may change at any time.
+    pub fn holders(&self, tell: &mut dyn FnMut(Holder)) {
+        self.holders.each(tell);
+    }
+}
+
+impl Resource for Semaphore {
+    fn kind(&self) -> &'static str {
+        "a semaphore"
+    }
+
+    fn holders(&self, tell: &mut dyn FnMut(Holder)) {
+        self.holders.each(tell);
+    }
+}
+
+impl Request {
+    /// The request that a node's value points to.
+    ///
+    /// # Safety
+    /// The node is linked, in a list whose lock the caller holds, or was found there and is not
+    /// committed yet (I-12).
+    unsafe fn of<'request>(value: *mut ()) -> &'request Self {
+        // SAFETY: it stays in place as long as the node does, by the caller's promise (I-12).
+        unsafe { &*value.cast_const().cast() }
+    }
 }
 
 impl State {
     /// Takes `permits` for one that has just come, and so comes after those who wait.
-    fn take(&mut self, permits: usize) -> bool {
+    fn take(&mut self, permits: usize) -> Option<Place> {
         let can = self.waiting.is_empty() && self.available >= permits;
-        if can {
+        can.then(|| {
             self.available -= permits;
-        }
-        can
+            self.places.take()
+        })
     }
 
     /// Serves those who wait, in order, up to the first whose request is too large.
     fn serve(&mut self) {
         let available = &mut self.available;
-        while let Match::Partner(waiter) = self
-            .waiting
-            .find_while(None, |wants| wants.addr() <= *available)
-        {
-            *available -= waiter.value().addr();
+        while let Match::Partner(waiter) = self.waiting.find_while(None, |value| {
+            // SAFETY: the list calls with linked nodes, and its lock is held (I-12).
+            unsafe { Request::of(value) }.permits <= *available
+        }) {
+            // SAFETY: it was found just now, and is committed below (I-12).
+            let request = unsafe { Request::of(waiter.value()) };
+            *available -= request.permits;
+            request.place.set(self.places.take());
             waiter.commit(0);
         }
     }
@@ -195,30 +285,71 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// Permits that were taken; given back when this is dropped.
+/// Permits that were taken; given back when this is dropped. Std has no semaphore; this is shaped
+/// as its guards, but may go to other fibers and threads.
 #[derive(Debug)]
 #[must_use = "the permits go back as soon as the guard is dropped"]
 pub struct SemaphorePermit<'semaphore> {
     semaphore: &'semaphore Semaphore,
+    held: Held,
+}
+
+/// A [`SemaphorePermit`] that keeps its semaphore alive.
+#[derive(Debug)]
+#[must_use = "the permits go back as soon as the guard is dropped"]
+pub struct OwnedSemaphorePermit {
+    semaphore: Arc<Semaphore>,
+    held: Held,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
     permits: usize,
+    place: Place,
 }
 
 impl SemaphorePermit<'_> {
     /// How many permits these are.
     pub const fn permits(&self) -> usize {
-        self.permits
+        self.held.permits
     }
 
     /// Keeps the permits for good: the semaphore has so many fewer.
-    pub const fn forget(self) {
-        core::mem::forget(self);
+    pub fn forget(mut self) {
+        self.held.permits = 0;
+    }
+}
+
+impl OwnedSemaphorePermit {
+    /// What `permit` stands for, whose semaphore it is.
+    fn new(semaphore: Arc<Semaphore>, permit: SemaphorePermit<'_>) -> Self {
+        let held = ManuallyDrop::new(permit).held;
+        Self { semaphore, held }
+    }
+
+    /// How many permits these are.
+    pub const fn permits(&self) -> usize {
+        self.held.permits
+    }
+
+    /// Keeps the permits for good: the semaphore has so many fewer.
+    pub fn forget(mut self) {
+        self.held.permits = 0;
     }
 }
 
 impl Drop for SemaphorePermit<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.semaphore.add_permits(self.permits);
+        let Held { permits, place } = self.held;
+        self.semaphore.give_back(permits, place);
+    }
+}
+
+impl Drop for OwnedSemaphorePermit {
+    fn drop(&mut self) {
+        let Held { permits, place } = self.held;
+        self.semaphore.give_back(permits, place);
     }
 }
 
@@ -226,7 +357,8 @@ impl Drop for SemaphorePermit<'_> {
 #[derive(Debug)]
 pub struct AcquireOperation<'semaphore> {
     semaphore: &'semaphore Semaphore,
-    permits: usize,
+    site: &'static Location<'static>,
+    request: Request,
     node: WaitNode,
 }
 
@@ -236,12 +368,22 @@ unsafe impl<'semaphore> Operation for AcquireOperation<'semaphore> {
     type Output = SemaphorePermit<'semaphore>;
 
     fn name(&self) -> &'static str {
-        "a semaphore"
+        self.semaphore.kind()
+    }
+
+    fn waits(&self) -> Option<Waits<'_>> {
+        Some(Waits {
+            resource: self.semaphore,
+            site: self.site,
+            only_holders: false,
+        })
     }
 
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
-        self.semaphore.state.lock().take(self.permits).then_some(0)
+        let place = self.semaphore.state.lock().take(self.request.permits)?;
+        self.request.place.set(place);
+        Some(0)
     }
 
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
@@ -252,15 +394,16 @@ unsafe impl<'semaphore> Operation for AcquireOperation<'semaphore> {
         let Some(own) = cell.claim_own() else {
             return Published::Waiting;
         };
-        if state.take(this.permits) {
+        if let Some(place) = state.take(this.request.permits) {
+            this.request.place.set(place);
             own.settle(base);
             return Published::Committed(0);
         }
         drop(own);
-        let wants = ptr::without_provenance_mut(this.permits);
-        // SAFETY: under the lock; node and cell stay until `retract`, by the caller's promise
-        // (I-12).
-        unsafe { state.waiting.push(node, cell, base, wants) };
+        let value = ptr::from_ref(&this.request).cast_mut().cast();
+        // SAFETY: under the lock; node, request and cell stay until `retract`, by the caller's
+        // promise (I-12).
+        unsafe { state.waiting.push(node, cell, base, value) };
         Published::Waiting
     }
 
@@ -273,10 +416,14 @@ unsafe impl<'semaphore> Operation for AcquireOperation<'semaphore> {
         }
     }
 
+    #[inline]
     unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+        let place = self.request.place.get();
+        self.semaphore.holders.set(place, self.site);
+        let permits = self.request.permits;
         SemaphorePermit {
             semaphore: self.semaphore,
-            permits: self.permits,
+            held: Held { permits, place },
         }
     }
 }

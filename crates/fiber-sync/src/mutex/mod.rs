@@ -1,37 +1,41 @@
 //! Mutual exclusion.
 //!
-//! First come, first served: a holder that unlocks while others wait hands the lock to the one that
-//! waits longest, which owns it from that moment on, before it runs. Nobody barges in. That costs
-//! throughput when a lock is contended by workers on several cores, since the lock stands idle
-//! until its new owner is scheduled; but fibers of one worker hand over within nanoseconds, nobody
-//! starves, the order does not depend on timing, which makes simulated runs mean something, and a
-//! waiter that gives up needs no baton passing: it has the lock or it has not.
+//! First come, first served; but the one that waits longest is woken for a free lock, not given it,
+//! and others may pass it by until it has looked, once (`raw_lock` says how). The lock knows its
+//! holder, so waiting in a circle is found as the circle closes, and is an error.
 
 mod guard;
 mod operation;
-mod raw;
 
+use alloc::sync::Arc;
 use core::{
     cell::UnsafeCell,
-    error::Error,
     fmt,
-    panic::{RefUnwindSafe, UnwindSafe},
+    panic::{Location, RefUnwindSafe, UnwindSafe},
     time::Duration,
 };
 
-use fiber_core::operation::{perform, perform_until};
+use fiber_core::operation::{Holder, perform, perform_until};
 
-use self::raw::RawLock;
-pub use self::{guard::MutexGuard, operation::LockOperation};
+pub use self::{
+    guard::{MutexGuard, OwnedMutexGuard},
+    operation::LockOperation,
+};
 use crate::{
-    poison::{LockResult, Poison, PoisonError, TryLockError, TryLockResult},
+    poison::{
+        HeldSince, LockResult, LockTimeoutError, LockTimeoutResult, Poison, PoisonError,
+        TryLockError, TryLockResult,
+    },
     primitive::const_unless_loom,
+    raw_lock::{Patience, RawLock},
 };
 
 /// A value that one fiber or thread at a time can reach.
 ///
 /// Shaped as std's `Mutex`, but waiting for it parks a fiber and not its worker, so it may be held
-/// across anything that blocks. Locking it again while holding it waits for ever.
+/// across anything that blocks; nobody starves; and locking it in a circle, also twice in a row, is
+/// an error that names the fibers and lines of the program. For that, a guard counts as held by the
+/// fiber that has locked, also if it is given to another fiber of the same worker.
 ///
 /// ```
 /// use fiber_sync::Mutex;
@@ -71,14 +75,9 @@ impl<T> Mutex<T> {
     ///
     /// # Errors
     /// When a holder panicked; the error has the value.
-    pub fn into_inner(self) -> LockResult<T> {
-        let poisoned = self.is_poisoned();
-        let value = self.value.into_inner();
-        if poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+    pub fn into_inner(self) -> Result<T, PoisonError<T>> {
+        let Self { poison, value, .. } = self;
+        poison.mark(value.into_inner())
     }
 }
 
@@ -92,10 +91,39 @@ impl<T: ?Sized> Mutex<T> {
     /// A cancelled fiber unwinds here without the lock, unless it has been handed over already.
     ///
     /// # Errors
-    /// When a holder panicked; the error has the guard.
+    /// When a holder panicked; the error has the guard. When the holder waits for the caller, or is
+    /// the caller, so that the lock would never become free.
     #[inline]
+    #[track_caller]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        perform(self.lock_operation())
+        self.lock_from(Location::caller())
+    }
+
+    /// [`Mutex::lock`] for somebody who called from `site`.
+    #[inline]
+    pub(crate) fn lock_from(
+        &self,
+        site: &'static Location<'static>,
+    ) -> LockResult<MutexGuard<'_, T>> {
+        perform(LockOperation::new(self, site, Patience::LooksAgain))
+    }
+
+    /// [`Mutex::lock`] for a guard that keeps the mutex alive, and so may lie in anything.
+    ///
+    /// # Suspends
+    /// As [`Mutex::lock`].
+    ///
+    /// # Cancellation
+    /// As [`Mutex::lock`].
+    ///
+    /// # Errors
+    /// As [`Mutex::lock`].
+    #[track_caller]
+    pub fn lock_owned(self: &Arc<Self>) -> LockResult<OwnedMutexGuard<T>> {
+        match self.lock() {
+            Ok(guard) => Ok(OwnedMutexGuard::new(Arc::clone(self), guard)),
+            Err(error) => Err(error.map(|guard| OwnedMutexGuard::new(Arc::clone(self), guard))),
+        }
     }
 
     /// Locks it if nobody holds it. Never suspends.
@@ -103,9 +131,11 @@ impl<T: ?Sized> Mutex<T> {
     /// # Errors
     /// When somebody holds it, or when a holder panicked.
     #[inline]
+    #[track_caller]
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
         if self.raw.try_lock() {
-            Ok(self.owned()?)
+            self.raw.holder().set(Location::caller());
+            Ok(self.locked()?)
         } else {
             Err(TryLockError::WouldBlock)
         }
@@ -121,6 +151,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     /// When the time is over, or when a holder panicked.
+    #[track_caller]
     pub fn lock_timeout(&self, span: Duration) -> LockTimeoutResult<MutexGuard<'_, T>> {
         match perform_until(self.lock_operation(), Some(span)) {
             Ok(locked) => Ok(locked?),
@@ -128,9 +159,15 @@ impl<T: ?Sized> Mutex<T> {
         }
     }
 
-    /// Locking, as an operation.
+    /// Locking, as an operation. What has waited for it in vain has not locked.
+    #[track_caller]
     pub const fn lock_operation(&self) -> LockOperation<'_, T> {
-        LockOperation::new(self)
+        LockOperation::new(self, Location::caller(), Patience::TakesOver)
+    }
+
+    /// Who holds it, as far as one can tell from outside: that may change at any time.
+    pub fn holder(&self) -> Option<Holder> {
+        self.raw.holder().get()
     }
 
     /// Whether a holder panicked.
@@ -147,13 +184,20 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     /// When a holder panicked; the error has the reference.
-    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+    pub fn get_mut(&mut self) -> Result<&mut T, PoisonError<&mut T>> {
         self.poison.mark(self.value.get_mut())
     }
 
     /// The guard of a caller that has just got the lock.
-    fn owned(&self) -> LockResult<MutexGuard<'_, T>> {
+    fn locked(&self) -> Result<MutexGuard<'_, T>, PoisonError<MutexGuard<'_, T>>> {
         self.poison.mark(MutexGuard::new(self))
+    }
+
+    /// What guards do in the end.
+    #[inline]
+    fn unlock(&self, since: HeldSince) {
+        self.poison.release(since);
+        self.raw.unlock();
     }
 }
 
@@ -181,41 +225,3 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
         out.finish_non_exhaustive()
     }
 }
-
-/// What locking with a limit of time gives.
-pub type LockTimeoutResult<T> = Result<T, LockTimeoutError<T>>;
-
-/// Why a lock was not taken in time, or not in a sound state.
-#[expect(clippy::exhaustive_enums, reason = "the sum of two errors")]
-pub enum LockTimeoutError<T> {
-    /// The lock is held, but somebody panicked while holding it.
-    Poisoned(PoisonError<T>),
-    /// The time is over; somebody else holds it.
-    Elapsed,
-}
-
-impl<T> From<PoisonError<T>> for LockTimeoutError<T> {
-    fn from(error: PoisonError<T>) -> Self {
-        Self::Poisoned(error)
-    }
-}
-
-impl<T> fmt::Debug for LockTimeoutError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Poisoned(_) => "Poisoned(..)",
-            Self::Elapsed => "Elapsed",
-        })
-    }
-}
-
-impl<T> fmt::Display for LockTimeoutError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Poisoned(error) => fmt::Display::fmt(error, f),
-            Self::Elapsed => f.write_str("the lock did not become free in time"),
-        }
-    }
-}
-
-impl<T> Error for LockTimeoutError<T> {}

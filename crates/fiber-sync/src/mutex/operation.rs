@@ -1,57 +1,79 @@
 //! Locking, as something that one can block on.
 
-use core::{fmt, pin::Pin};
+use core::{fmt, panic::Location, pin::Pin};
 
-use fiber_core::operation::{Operation, Published, WaitCell, WaitNode};
+use fiber_core::operation::{Deadlock, Operation, Published, WaitCell, Waits};
 
 use super::{Mutex, MutexGuard};
-use crate::poison::LockResult;
+use crate::{
+    poison::LockResult,
+    raw_lock::{Acquire, Patience},
+};
 
 /// Locks a mutex.
 pub struct LockOperation<'mutex, T: ?Sized> {
     mutex: &'mutex Mutex<T>,
-    node: WaitNode,
+    acquire: Acquire<'mutex>,
 }
 
 impl<'mutex, T: ?Sized> LockOperation<'mutex, T> {
-    pub(super) const fn new(mutex: &'mutex Mutex<T>) -> Self {
+    pub(super) const fn new(
+        mutex: &'mutex Mutex<T>,
+        site: &'static Location<'static>,
+        patience: Patience,
+    ) -> Self {
         Self {
             mutex,
-            node: WaitNode::new(),
+            acquire: Acquire::new(&mutex.raw, &mutex.raw, site, patience),
         }
+    }
+
+    fn acquire(self: Pin<&mut Self>) -> Pin<&mut Acquire<'mutex>> {
+        // SAFETY: pinned with the operation that it is a part of, and never moved out (I-12).
+        unsafe { self.map_unchecked_mut(|this| &mut this.acquire) }
     }
 }
 
-// SAFETY: the raw lock looks at its word again under the lock under which it links (I-2), the
-// winner's node was unlinked by the one that handed over, and `retract` unlinks the others (I-12).
+// SAFETY: it does nothing but what `Acquire` does, which keeps the promises (I-2, I-12).
 unsafe impl<'mutex, T: ?Sized> Operation for LockOperation<'mutex, T> {
     type Output = LockResult<MutexGuard<'mutex, T>>;
 
     fn name(&self) -> &'static str {
-        "a mutex"
+        self.acquire.name()
+    }
+
+    fn waits(&self) -> Option<Waits<'_>> {
+        self.acquire.waits()
     }
 
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
-        self.mutex.raw.try_lock().then_some(0)
+        self.acquire.try_now()
     }
 
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
-        let this = self.into_ref().get_ref();
-        // SAFETY: the node is pinned with the operation that it is a part of (I-12).
-        let node = unsafe { Pin::new_unchecked(&this.node) };
-        // SAFETY: node and cell stay until `retract`, by the caller's promise (I-12).
-        unsafe { this.mutex.raw.publish(node, cell, base) }
+        // SAFETY: the caller's promise is the same (I-12).
+        unsafe { self.acquire().publish(cell, base) }
+    }
+
+    fn look_again(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+        self.acquire().look_again(cell, base)
     }
 
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
-        if winner.is_none() {
-            self.mutex.raw.retract(&self.node);
-        }
+        self.acquire().retract(winner);
     }
 
-    unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
-        self.mutex.owned()
+    #[inline]
+    unsafe fn finish(self: Pin<&mut Self>, arm: u16) -> Self::Output {
+        let mutex = self.mutex;
+        // SAFETY: the caller's promise is the same (I-12).
+        unsafe { self.acquire().finish(arm) }?;
+        Ok(mutex.locked()?)
+    }
+
+    fn refuse(self: Pin<&mut Self>, deadlock: Deadlock) -> Self::Output {
+        Err(deadlock.into())
     }
 }
 

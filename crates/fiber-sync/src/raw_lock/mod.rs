@@ -1,0 +1,285 @@
+//! A lock without a value: one word, a list, and who holds it.
+//!
+//! First come, first served, but for a window. A holder that unlocks while others wait leaves the
+//! lock free and wakes the one that waits longest, which looks again; until it does, whoever comes
+//! may take the lock and so pass it by. The window closes when the one that was woken has looked
+//! and found the lock taken, or when `PASSES_MAX` have passed; the next unlock then hands the lock
+//! over: the waiter owns it before it runs. So the lock does not stand idle until a worker gets
+//! round to its next owner, and nobody starves.
+//!
+//! ```text
+//!         lock                  another one waits
+//! FREE ──────────▶ LOCKED ◀─────────────────────▶ LOCKED | WAITERS ◀──┐ unlock, if the window has
+//!  ▲ ◀──────────────┘ unlock    the last one left      │   ▲    │     │ closed: the longest-
+//!  │                                                   │   │    └─────┘ waiting one has it now
+//!  │            unlock: wakes the longest-waiting one  ▼   │ lock, by that one or by others, who
+//!  └─────────────────────────────────────────  WAITERS | n·PASS        pass it by: n counts them
+//!                    it has given up, nobody else waits
+//! ```
+//!
+//! | bits | set | cleared |
+//! |---|---|---|
+//! | `LOCKED` | by the one that gets the lock, while it is free | by its holder |
+//! | `WAITERS` | under the list's lock, before a node is linked | under the list's lock |
+//! | `PASS` | counted up by holders as they unlock, from 1 on without the list's lock | under it |
+//!
+//! What holds under the list's lock: if somebody waits, `WAITERS` is set, and the lock is held, or
+//! the first one was woken and has not looked since. Whoever leaves the first place without the
+//! lock sees to the one behind it. While the lock is held and nobody has passed, only the holder
+//! and those who have the list's lock change the word; a holder that sees no `WAITERS` releases
+//! with one compare-and-swap, which fails if a waiter comes in between (I-2).
+//!
+//! Waiters that are perhaps arms of a choice, or have a limit of time, are not woken to look again:
+//! the lock is handed over to them.
+
+mod operation;
+
+use core::{pin::Pin, ptr};
+
+use fiber_core::{
+    operation::{Holder, HolderCell, Match, Published, Resource, WaitCell, WaitList, WaitNode},
+    spin::SpinLock,
+};
+
+pub(crate) use self::operation::{Acquire, Patience};
+use crate::primitive::{AtomicU32, Ordering, const_unless_loom};
+
+const FREE: u32 = 0;
+const LOCKED: u32 = 1;
+const WAITERS: u32 = 2;
+const PASS: u32 = 4;
+
+/// How many times the lock may be taken by others while the one that was woken has not looked yet.
+const PASSES_MAX: u32 = 16;
+const CLOSED: u32 = PASSES_MAX * PASS;
+
+#[derive(Debug)]
+pub(crate) struct RawLock {
+    state: AtomicU32,
+    holder: HolderCell,
+    waiting: SpinLock<WaitList>,
+}
+
+impl RawLock {
+    const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self {
+                state: AtomicU32::new(FREE),
+                holder: HolderCell::new(),
+                waiting: SpinLock::new(WaitList::new()),
+            }
+        }
+    }
+
+    /// To be set by whoever has got the lock.
+    #[inline]
+    pub(crate) const fn holder(&self) -> &HolderCell {
+        &self.holder
+    }
+
+    #[inline]
+    pub(crate) fn try_lock(&self) -> bool {
+        let locked =
+            self.state
+                .compare_exchange(FREE, LOCKED, Ordering::Acquire, Ordering::Relaxed);
+        match locked {
+            Ok(_) => true,
+            Err(state) => state & LOCKED == 0 && self.pass_by(state),
+        }
+    }
+
+    /// Takes the lock, if it is free, while somebody has been woken for it.
+    #[cold]
+    fn pass_by(&self, mut state: u32) -> bool {
+        while state & LOCKED == 0 {
+            let locked = self.state.compare_exchange(
+                state,
+                state | LOCKED,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            );
+            match locked {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+        false
+    }
+
+    /// Releases the lock, or hands it over. Called by its holder. Never waits.
+    #[inline]
+    pub(crate) fn unlock(&self) {
+        // Before it is let go: nobody is to see a holder that holds nothing.
+        self.holder.clear();
+        let released =
+            self.state
+                .compare_exchange(LOCKED, FREE, Ordering::Release, Ordering::Relaxed);
+        if released.is_err() {
+            self.unlock_awaited();
+        }
+    }
+
+    #[cold]
+    fn unlock_awaited(&self) {
+        let mut state = self.state.load(Ordering::Relaxed);
+        while (PASS..CLOSED).contains(&(state & !(LOCKED | WAITERS))) {
+            // The first one is awake and will look; we have passed it by.
+            let passed = (state & !LOCKED) + PASS;
+            let released =
+                self.state
+                    .compare_exchange(state, passed, Ordering::Release, Ordering::Relaxed);
+            match released {
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+        self.pass_on(&mut self.waiting.lock());
+    }
+
+    /// Lets go of the lock in favour of the one that waits longest. For one that has the lock.
+    fn pass_on(&self, waiting: &mut WaitList) {
+        let state = self.state.load(Ordering::Relaxed);
+        match waiting.first_value() {
+            None => self.state.store(FREE, Ordering::Release),
+            Some(value) if Patience::of(value) == Patience::LooksAgain && state < PASS => {
+                self.state.store(WAITERS | PASS, Ordering::Release);
+                waiting.nudge_first();
+            }
+            Some(_) => self.hand_over(waiting),
+        }
+    }
+
+    fn hand_over(&self, waiting: &mut WaitList) {
+        // First, so that the new holder comes for the list's lock when it unlocks.
+        self.state.store(LOCKED | WAITERS, Ordering::Relaxed);
+        let Match::Partner(next) = waiting.find(None) else {
+            // All who are linked have given up, and will unlink themselves.
+            self.state.store(FREE, Ordering::Release);
+            return;
+        };
+        // What the holder wrote is passed on through the cell, not through the word.
+        next.commit(0);
+        if waiting.is_empty() {
+            self.state.store(LOCKED, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the lock for the performer of `cell`, or links it.
+    ///
+    /// # Safety
+    /// `node` is not linked, and it and `cell` stay in place until [`RawLock::retract`] (I-12).
+    unsafe fn publish(
+        &self,
+        node: Pin<&WaitNode>,
+        cell: &WaitCell,
+        base: u16,
+        patience: Patience,
+    ) -> Published {
+        let mut waiting = self.waiting.lock();
+        loop {
+            let state = self.state.load(Ordering::Relaxed);
+            if state & LOCKED == 0 {
+                let Some(own) = cell.claim_own() else {
+                    return Published::Waiting;
+                };
+                if self.try_lock() {
+                    own.settle(base);
+                    return Published::Committed(0);
+                }
+            } else if self.change(state, state | WAITERS, Ordering::Relaxed) {
+                // SAFETY: under the list's lock; the rest is the caller's promise (I-12).
+                unsafe { waiting.push(node, cell, base, patience.to_value()) };
+                return Published::Waiting;
+            }
+        }
+    }
+
+    /// Takes the lock for the performer of `cell`, which was woken, or closes the window.
+    fn look_again(&self, node: &WaitNode, cell: &WaitCell, base: u16) -> Published {
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_first(node) {
+            return Published::Waiting;
+        }
+        loop {
+            let state = self.state.load(Ordering::Relaxed);
+            if state & LOCKED == 0 {
+                let Some(own) = cell.claim_own() else {
+                    return Published::Waiting;
+                };
+                if self.pass_by(state) {
+                    waiting.remove(node);
+                    let waiters = if waiting.is_empty() { 0 } else { WAITERS };
+                    self.state.store(LOCKED | waiters, Ordering::Relaxed);
+                    own.settle(base);
+                    return Published::Committed(0);
+                }
+            } else if state < PASS
+                || self.change(state, LOCKED | WAITERS | CLOSED, Ordering::Relaxed)
+            {
+                return Published::Waiting;
+            }
+        }
+    }
+
+    /// Unlinks a waiter that has given up. It may have been woken: then the next one is.
+    fn retract(&self, node: &WaitNode) {
+        let mut waiting = self.waiting.lock();
+        let was_first = waiting.is_first(node);
+        waiting.remove(node);
+        if waiting.is_empty() {
+            self.state.fetch_and(LOCKED, Ordering::Relaxed);
+            return;
+        }
+        if was_first {
+            self.see_to_next(&mut waiting);
+        }
+    }
+
+    /// The one that was the first has gone, and perhaps it had been woken.
+    fn see_to_next(&self, waiting: &mut WaitList) {
+        let looks_again = waiting.first_value().map(Patience::of) == Some(Patience::LooksAgain);
+        loop {
+            let state = self.state.load(Ordering::Relaxed);
+            if state & LOCKED == 0 && looks_again {
+                return waiting.nudge_first();
+            }
+            // If it is held, the next unlock wakes the one that is the first now.
+            if self.change(state, LOCKED | WAITERS, Ordering::Acquire) {
+                if state & LOCKED == 0 {
+                    self.hand_over(waiting);
+                }
+                return;
+            }
+        }
+    }
+
+    fn change(&self, state: u32, to: u32, success: Ordering) -> bool {
+        self.state
+            .compare_exchange(state, to, success, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
+impl Resource for RawLock {
+    fn kind(&self) -> &'static str {
+        "a mutex"
+    }
+
+    fn holders(&self, tell: &mut dyn FnMut(Holder)) {
+        self.holder.get().into_iter().for_each(tell);
+    }
+}
+
+impl Patience {
+    fn to_value(self) -> *mut () {
+        ptr::without_provenance_mut(self as usize)
+    }
+
+    fn of(value: *mut ()) -> Self {
+        if value.is_null() {
+            Self::TakesOver
+        } else {
+            Self::LooksAgain
+        }
+    }
+}

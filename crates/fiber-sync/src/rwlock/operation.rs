@@ -1,0 +1,161 @@
+//! Locking to read or to write, as things that one can block on.
+
+use core::{cell::Cell, fmt, panic::Location, pin::Pin};
+
+use fiber_core::operation::{Deadlock, Operation, Published, Resource, WaitCell, WaitNode, Waits};
+
+use super::{
+    RwLock, RwLockReadGuard, RwLockWriteGuard,
+    raw::{Access, RawRwLock, Request},
+};
+use crate::{holders::Place, poison::LockResult};
+
+/// Gets the raw lock, for reading or for writing.
+struct Acquire<'lock> {
+    lock: &'lock RawRwLock,
+    site: &'static Location<'static>,
+    request: Request,
+    node: WaitNode,
+}
+
+impl<'lock> Acquire<'lock> {
+    const fn new(
+        lock: &'lock RawRwLock,
+        access: Access,
+        site: &'static Location<'static>,
+        stays: bool,
+    ) -> Self {
+        Self {
+            lock,
+            site,
+            request: Request {
+                access,
+                stays,
+                place: Cell::new(Place::NONE),
+            },
+            node: WaitNode::new(),
+        }
+    }
+
+    fn waits(&self) -> Option<Waits<'_>> {
+        Some(Waits {
+            resource: self.lock,
+            site: self.site,
+            only_holders: self.lock.depends(self.request.access),
+        })
+    }
+
+    #[inline]
+    fn try_now(&mut self) -> Option<u16> {
+        let place = self.lock.try_lock(self.request.access)?;
+        self.request.place.set(place);
+        Some(0)
+    }
+
+    /// # Safety
+    /// As for [`Operation::publish`].
+    unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+        let this = self.into_ref().get_ref();
+        // SAFETY: the node is pinned with the operation that it is a part of (I-12).
+        let node = unsafe { Pin::new_unchecked(&this.node) };
+        // SAFETY: node, request and cell stay until `retract`, by the caller's promise (I-12).
+        unsafe { this.lock.publish(node, &this.request, cell, base) }
+    }
+
+    fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
+        if winner.is_none() {
+            self.lock.retract(&self.node, &self.request);
+        }
+    }
+
+    /// The place of a caller that has got the lock.
+    #[inline]
+    fn finish(self: Pin<&mut Self>) -> Place {
+        let place = self.request.place.get();
+        self.lock.note(place, self.site);
+        place
+    }
+}
+
+macro_rules! operation {
+    ($(#[$meta:meta])* $name:ident, $guard:ident, $access:expr) => {
+        $(#[$meta])*
+        pub struct $name<'lock, T: ?Sized> {
+            lock: &'lock RwLock<T>,
+            acquire: Acquire<'lock>,
+        }
+
+        impl<'lock, T: ?Sized> $name<'lock, T> {
+            pub(super) const fn new(
+                lock: &'lock RwLock<T>,
+                site: &'static Location<'static>,
+                stays: bool,
+            ) -> Self {
+                Self {
+                    lock,
+                    acquire: Acquire::new(&lock.raw, $access, site, stays),
+                }
+            }
+
+            fn acquire(self: Pin<&mut Self>) -> Pin<&mut Acquire<'lock>> {
+                // SAFETY: pinned with the operation that it is a part of, and never moved out
+                // (I-12).
+                unsafe { self.map_unchecked_mut(|this| &mut this.acquire) }
+            }
+        }
+
+        // SAFETY: the raw lock looks at who holds it again under the lock under which it links
+        // (I-2), those who serve unlink, and `retract` unlinks otherwise (I-12).
+        unsafe impl<'lock, T: ?Sized> Operation for $name<'lock, T> {
+            type Output = LockResult<$guard<'lock, T>>;
+
+            fn name(&self) -> &'static str {
+                self.acquire.lock.kind()
+            }
+
+            fn waits(&self) -> Option<Waits<'_>> {
+                self.acquire.waits()
+            }
+
+            #[inline]
+            fn try_now(&mut self) -> Option<u16> {
+                self.acquire.try_now()
+            }
+
+            unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+                // SAFETY: the caller's promise is the same (I-12).
+                unsafe { self.acquire().publish(cell, base) }
+            }
+
+            fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
+                self.acquire().retract(winner);
+            }
+
+            #[inline]
+            unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+                let lock = self.lock;
+                let guard = $guard::new(lock, self.acquire().finish());
+                Ok(lock.poison.mark(guard)?)
+            }
+
+            fn refuse(self: Pin<&mut Self>, deadlock: Deadlock) -> Self::Output {
+                Err(deadlock.into())
+            }
+        }
+
+        impl<T: ?Sized> fmt::Debug for $name<'_, T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+operation! {
+    /// Locks for reading.
+    ReadOperation, RwLockReadGuard, Access::Read
+}
+operation! {
+    /// Locks for writing.
+    WriteOperation, RwLockWriteGuard, Access::Write
+}
