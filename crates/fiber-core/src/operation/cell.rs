@@ -187,7 +187,17 @@ impl WaitCell {
         }
     }
 
-    fn try_claim(&self) -> Result<Claim<'_>, u32> {
+    /// The claim that was taken before, and forgotten: whoever did has it back.
+    pub(super) const fn resume_claim(&self) -> Claim<'_> {
+        Claim { cell: self }
+    }
+
+    /// Whether somebody else has the claim, of what [`WaitCell::try_claim`] has found.
+    pub(super) const fn is_claim(state: u32) -> bool {
+        state == CLAIMED
+    }
+
+    pub(super) fn try_claim(&self) -> Result<Claim<'_>, u32> {
         self.state
             .compare_exchange(WAITING, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
             .map(|_| Claim { cell: self })

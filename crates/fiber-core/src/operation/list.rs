@@ -7,11 +7,13 @@ use core::{
     cell::Cell,
     fmt,
     marker::PhantomPinned,
+    mem,
     pin::Pin,
     ptr::{self, NonNull},
 };
 
 use super::cell::{Both, Claim, WaitCell};
+use crate::spin;
 
 /// One arm of one performer, in the performer's frame.
 ///
@@ -21,6 +23,8 @@ pub struct WaitNode {
     prev: Cell<*const Self>,
     next: Cell<*const Self>,
     linked: Cell<bool>,
+    /// Whether the cell is claimed through this node, of several that are to be claimed at once.
+    claimed: Cell<bool>,
     cell: Cell<*const WaitCell>,
     arm: Cell<u16>,
     value: Cell<*mut ()>,
@@ -38,6 +42,7 @@ impl WaitNode {
             prev: Cell::new(ptr::null()),
             next: Cell::new(ptr::null()),
             linked: Cell::new(false),
+            claimed: Cell::new(false),
             cell: Cell::new(ptr::null()),
             arm: Cell::new(0),
             value: Cell::new(ptr::null_mut()),
@@ -281,6 +286,113 @@ impl WaitList {
             });
         }
         Match::Nobody
+    }
+}
+
+/// Whether as many as are needed were met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "implementors of Operation match on it"
+)]
+pub enum Met {
+    /// All of them, at one moment; they and the caller are committed.
+    All,
+    /// Fewer wait; nobody is committed.
+    TooFew,
+    /// The caller's own cell was taken by somebody else: stop publishing and wait.
+    OwnTaken,
+}
+
+/// Meeting several performers at once, or none.
+///
+/// Each is claimed without waiting: where another claim is in the way, all are let go and claimed
+/// anew, so that nobody who has claims waits for one who waits for them.
+impl WaitList {
+    /// Commits the `needed` performers that wait longest, if so many can be met at one moment, and
+    /// the caller's own cell on its arm, if arms of it are published already.
+    pub fn commit_all(&mut self, own: Option<(&WaitCell, u16)>, needed: usize) -> Met {
+        let mut spins = 0;
+        loop {
+            let ours = match own {
+                None => None,
+                Some((cell, arm)) => match cell.claim_own() {
+                    None => return Met::OwnTaken,
+                    Some(claim) => Some((claim, arm)),
+                },
+            };
+            let met = self.claim_all(own.map(|(cell, _)| cell), needed);
+            if met == Some(needed) {
+                if let Some((claim, arm)) = ours {
+                    claim.settle(arm);
+                }
+                self.end_claims(|list, node, claim| {
+                    list.remove(node);
+                    claim.commit(node.arm.get());
+                });
+                return Met::All;
+            }
+            self.end_claims(|_, _, claim| drop(claim));
+            drop(ours);
+            if met.is_some() {
+                return Met::TooFew;
+            }
+            spin::relax(&mut spins);
+        }
+    }
+
+    /// Claims as many as there are, up to `needed`; `None` if another claim is in the way.
+    fn claim_all(&self, own: Option<&WaitCell>, needed: usize) -> Option<usize> {
+        let (mut met, mut at) = (0, self.head);
+        while let Some(node) = reach(at)
+            && met < needed
+        {
+            at = node.next.get();
+            // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
+            let cell = unsafe { &*node.cell.get() };
+            // One does not meet oneself, nor anybody twice.
+            if own.is_some_and(|own| ptr::eq(own, cell)) || self.is_claimed(cell) {
+                continue;
+            }
+            match cell.try_claim() {
+                Ok(claim) => {
+                    mem::forget(claim);
+                    node.claimed.set(true);
+                    met += 1;
+                }
+                Err(state) if WaitCell::is_claim(state) => return None,
+                Err(_) => {}
+            }
+        }
+        Some(met)
+    }
+
+    /// Whether `cell` was claimed through a node before. Claims are rare: few nodes are looked at
+    /// but those of performers that stand here with several arms.
+    fn is_claimed(&self, cell: &WaitCell) -> bool {
+        if cell.is_waiting() {
+            return false;
+        }
+        let mut at = self.head;
+        while let Some(node) = reach(at) {
+            if node.claimed.get() && ptr::eq(node.cell.get(), cell) {
+                return true;
+            }
+            at = node.next.get();
+        }
+        false
+    }
+
+    fn end_claims(&mut self, mut end: impl FnMut(&mut Self, &WaitNode, Claim<'_>)) {
+        let mut at = self.head;
+        while let Some(node) = reach(at) {
+            at = node.next.get();
+            if node.claimed.replace(false) {
+                // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
+                let cell = unsafe { &*node.cell.get() };
+                end(self, node, cell.resume_claim());
+            }
+        }
     }
 }
 

@@ -42,7 +42,7 @@ pub use self::{
     guard::{Guard, Nack, WithNack, guard, guard_with, with_nack},
     holder::{Holder, HolderCell, Resource, Waits},
     latch::{Latch, LatchOperation},
-    list::{Match, Partner, WaitList, WaitNode},
+    list::{Match, Met, Partner, WaitList, WaitNode},
     moment::{Always, MomentOperation, Never, always, deadline, never, timeout},
     perform::{
         Interrupted, perform, perform_or_interrupt, perform_pinned, perform_until, try_perform,
