@@ -17,7 +17,7 @@ pub struct LockOperation<'mutex, T: ?Sized> {
 }
 
 impl<'mutex, T: ?Sized> LockOperation<'mutex, T> {
-    pub(super) const fn new(
+    pub(crate) const fn new(
         mutex: &'mutex Mutex<T>,
         site: &'static Location<'static>,
         patience: Patience,

@@ -1,0 +1,174 @@
+//! Waiting in a circle, which is an error of the one that would close it.
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use fiber::{
+    FiberBuilder, JoinHandle,
+    core::operation::{Deadlock, perform},
+    spawn,
+    sync::{Barrier, LockError, Mutex, RwLock},
+    yield_now,
+};
+
+use crate::support::on_both;
+
+fn report<T>(error: LockError<T>) -> Deadlock {
+    match error {
+        LockError::Deadlock(deadlock) => deadlock,
+        LockError::Poisoned(_) => panic!("nobody panicked"),
+    }
+}
+
+/// Three fibers, each with a mutex, want the next one's; gives the reports.
+fn three_in_a_circle(lock: fn(&Mutex<u32>) -> Option<Deadlock>) -> Vec<Deadlock> {
+    let shared = Arc::new(([0; 3].map(Mutex::new), Barrier::new(3)));
+    let fibers: Vec<JoinHandle<_>> = (0..3)
+        .map(|number| {
+            let shared = Arc::clone(&shared);
+            let body = move || {
+                let _held = shared.0[number].lock().unwrap();
+                shared.1.wait();
+                lock(&shared.0[(number + 1) % 3])
+            };
+            let named = FiberBuilder::new().name(format!("fiber {number}"));
+            named.spawn(body).unwrap()
+        })
+        .collect();
+    let ended = fibers.into_iter().map(|fiber| fiber.join().unwrap());
+    ended.flatten().collect()
+}
+
+fn check_circle(reports: &[Deadlock]) {
+    // The one that is told lets go of what it has, and so the others go on.
+    let [deadlock] = reports else {
+        panic!("one closes the circle: {reports:?}");
+    };
+    assert_eq!(deadlock.links().len(), 3);
+    let text = deadlock.to_string();
+    for number in 0..3 {
+        assert!(text.contains(&format!("'fiber {number}'")), "{text}");
+    }
+    assert_eq!(text.matches("waits for a mutex at").count(), 3, "{text}");
+    assert_eq!(text.matches("deadlocks.rs").count(), 6, "{text}");
+}
+
+#[test]
+fn three_fibers_that_lock_in_a_circle_are_told_with_names_and_lines() {
+    on_both(|| check_circle(&three_in_a_circle(|mutex| mutex.lock().err().map(report))));
+}
+
+#[test]
+fn the_operation_tells_of_a_circle_too() {
+    on_both(|| {
+        let lock = |mutex: &Mutex<u32>| perform(mutex.lock_operation()).err().map(report);
+        check_circle(&three_in_a_circle(lock));
+    });
+}
+
+#[test]
+fn locking_twice_in_a_row_is_told() {
+    on_both(|| {
+        let mutex = Mutex::new(());
+        let held = mutex.lock().unwrap();
+        let holder = mutex.holder().unwrap();
+        assert!(holder.since.file().ends_with("deadlocks.rs"));
+        let deadlock = report(mutex.lock().unwrap_err());
+        assert_eq!(deadlock.links().len(), 1);
+        assert_eq!(deadlock.links()[0].held_since, holder.since);
+        // A wait with a limit ends by itself.
+        assert!(mutex.lock_timeout(Duration::from_micros(50)).is_err());
+        drop(held);
+        assert!(mutex.holder().is_none() && mutex.lock().is_ok());
+    });
+}
+
+#[test]
+fn writing_while_one_reads_is_told() {
+    on_both(|| {
+        let lock = RwLock::new(());
+        let reading = lock.read().unwrap();
+        let deadlock = report(lock.write().unwrap_err());
+        assert!(deadlock.to_string().contains("a read-write lock"));
+        drop(reading);
+        let writing = lock.write().unwrap();
+        report(lock.read().unwrap_err());
+        drop(writing);
+        assert!(lock.try_write().is_ok(), "what was refused has left a node");
+    });
+}
+
+/// Two readers both want to write: each waits for the other.
+#[test]
+fn two_readers_that_both_go_over_to_writing_are_told() {
+    on_both(|| {
+        let shared = Arc::new((RwLock::new(0), Barrier::new(2)));
+        let fibers = [0; 2].map(|_| {
+            let shared = Arc::clone(&shared);
+            spawn(move || {
+                let reading = shared.0.read().unwrap();
+                shared.1.wait();
+                match shared.0.write() {
+                    Ok(_) => unreachable!("the caller reads itself"),
+                    Err(error) => drop(report(error)),
+                }
+                drop(reading);
+            })
+        });
+        for fiber in fibers {
+            fiber.join().unwrap();
+        }
+        *shared.0.try_write().unwrap() += 1;
+    });
+}
+
+#[test]
+fn reading_again_behind_a_writer_that_waits_is_told() {
+    on_both(|| {
+        let lock = Arc::new(RwLock::new(0));
+        let reading = lock.read().unwrap();
+        let other = Arc::clone(&lock);
+        let writer = spawn(move || *other.write().unwrap() += 1);
+        // Until the writer waits, one may read again.
+        let deadlock = loop {
+            match lock.read() {
+                Ok(_) => yield_now(),
+                Err(error) => break report(error),
+            }
+        };
+        assert!(!deadlock.links().is_empty());
+        drop(reading);
+        writer.join().unwrap();
+        assert_eq!(*lock.try_read().unwrap(), 1);
+    });
+}
+
+/// A reader that was let in and has not run yet waits for nobody, whatever the other readers do.
+#[test]
+fn readers_that_were_let_in_together_are_in_no_circle() {
+    on_both(|| {
+        let shared = Arc::new((RwLock::new(()), [0; 4].map(Mutex::new)));
+        let writing = shared.0.write().unwrap();
+        let readers: Vec<_> = (0..4)
+            .map(|number| {
+                let shared = Arc::clone(&shared);
+                spawn(move || {
+                    let _mutex = shared.1[number].lock().unwrap();
+                    let reading = shared.0.read().unwrap();
+                    drop(_mutex);
+                    // The next one's, which it lets go once it has run.
+                    let next = &shared.1[(number + 1) % 4];
+                    drop(next.lock().unwrap());
+                    drop(reading);
+                })
+            })
+            .collect();
+        for _ in 0..8 {
+            yield_now();
+        }
+        drop(writing);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+}
