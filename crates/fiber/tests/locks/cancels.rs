@@ -1,8 +1,8 @@
 //! Cancels while one waits for a lock, and while one holds it.
 
 use alloc::sync::Arc;
-use core::time::Duration;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::{panic::AssertUnwindSafe, time::Duration};
+use std::panic::catch_unwind;
 
 use fiber::{
     ExitReason, checkpoint,
@@ -47,7 +47,7 @@ fn one_that_is_cancelled_in_the_queue_is_not_served_and_the_next_one_is() {
         waiters[1].cancel();
         let mut waiters = waiters.into_iter();
         let [zero, one, two] = [0; 3].map(|_| waiters.next().unwrap());
-        assert!(matches!(one.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(one.join(), Err(ExitReason::Cancelled(_))));
         semaphore.add_permits(1);
         semaphore.add_permits(1);
         zero.join().unwrap();
@@ -72,7 +72,7 @@ fn a_waiter_that_is_cancelled_leaves_the_mutex_to_the_next() {
         });
         yield_now();
         cancelled.cancel();
-        assert!(matches!(cancelled.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(cancelled.join(), Err(ExitReason::Cancelled(_))));
         drop(guard);
         next.join().unwrap();
         assert_eq!(*mutex.try_lock().unwrap(), 1);
@@ -116,7 +116,7 @@ fn a_holder_that_is_cancelled_releases_and_does_not_poison() {
         });
         pause();
         holder.cancel();
-        assert!(matches!(holder.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(holder.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(*shared.0.lock().unwrap(), 7);
         assert_eq!(*shared.1.read().unwrap(), 7);
     });
@@ -137,7 +137,7 @@ fn a_mask_around_the_use_of_a_lock_does_not_keep_a_cancel_from_those_who_wait_fo
         });
         yield_now();
         waiter.cancel();
-        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         drop(guard);
         assert_eq!(*mutex.try_lock().unwrap(), 0);
     });
@@ -255,7 +255,7 @@ fn a_cancelled_loop_of_waits_leaves_nothing_behind() {
             waiter.cancel();
         }
         for waiter in loops {
-            assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+            assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         }
         next.join().unwrap();
         assert!(

@@ -1,8 +1,11 @@
 //! Doing and making something once, while others wait, panic and are cancelled.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicUsize, Ordering};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::{
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+use std::panic::catch_unwind;
 
 use fiber::{
     ExitReason, park, spawn,
@@ -55,7 +58,7 @@ fn a_function_that_is_cancelled_runs_anew_for_the_next_caller() {
         let second = spawn(move || **other);
         yield_now();
         first.cancel();
-        assert!(matches!(first.join(), Err(ExitReason::Cancelled)));
+        assert!(matches!(first.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(second.join().unwrap(), 5);
         assert_eq!((**lazy, runs.load(Ordering::SeqCst)), (5, 2));
     });
