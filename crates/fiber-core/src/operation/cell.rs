@@ -145,8 +145,8 @@ impl WaitCell {
         }
     }
 
-    /// Wakes the performer, which finds its cell as it was and looks again. Only under the lock of a
-    /// list in which a node of this cell is linked, so that it cannot leave meanwhile (I-12).
+    /// Wakes the performer, which finds its cell as it was and looks again. Only under the lock of
+    /// a list in which a node of this cell is linked, so that it cannot leave meanwhile (I-12).
     pub(super) fn nudge(&self) {
         self.waiter.wake();
     }

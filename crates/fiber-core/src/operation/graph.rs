@@ -8,8 +8,8 @@
 //! enters itself and looks where the edges lead, both under one lock: so of the fibers of a circle
 //! the last one sees all the others, whichever workers they are on, and it alone is told. An edge
 //! ends at a resource, and its holders are asked at that moment: a lock that was handed over
-//! meanwhile has another holder, or none. An edge whose fiber was given what it waits for, and has
-//! not run since, is none any more: it may be one holder of several by now.
+//! meanwhile has another holder, or none. An edge whose fiber was given what it waits for, or was
+//! cancelled, and has not run since, is none any more: it may be one holder of several by now.
 //!
 //! Not entered are fibers that nobody can wait for: that have never held a lock, and whose handle
 //! is gone.
@@ -57,6 +57,8 @@ pub(super) struct Edge {
     header: NonNull<Header>,
     waits: StoredWaits,
     cell: NonNull<WaitCell>,
+    /// Whether a cancel does not end the wait.
+    deaf: bool,
     next: Cell<*const Self>,
     /// The search that has come here last, and from where, and since when that one's resource is
     /// held by this fiber.
@@ -69,13 +71,21 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// The edge of `header`'s fiber, which has this id, to what it waits for with `cell`.
-    pub(super) fn new(fiber: Id, header: &Header, waits: StoredWaits, cell: &WaitCell) -> Self {
+    /// The edge of `header`'s fiber, which has this id, to what it waits for with `cell`;
+    /// `deaf` says that a cancel does not end the wait.
+    pub(super) fn new(
+        fiber: Id,
+        header: &Header,
+        waits: StoredWaits,
+        cell: &WaitCell,
+        deaf: bool,
+    ) -> Self {
         Self {
             fiber,
             header: NonNull::from_ref(header),
             waits,
             cell: NonNull::from_ref(cell),
+            deaf,
             next: Cell::new(ptr::null()),
             search: Cell::new(0),
             from: Cell::new(ptr::null()),
@@ -92,7 +102,9 @@ impl Edge {
 
     fn is_waiting(&self) -> bool {
         // SAFETY: the edge is entered, and its performer's cell stays meanwhile (I-12).
-        unsafe { self.cell.as_ref() }.is_waiting()
+        let waits = unsafe { self.cell.as_ref() }.is_waiting();
+        // SAFETY: as above, and so does its fiber (I-12).
+        waits && (self.deaf || !unsafe { self.header.as_ref() }.is_cancelled())
     }
 
     fn link(&self, held_since: &'static Location<'static>) -> Link {

@@ -249,11 +249,13 @@ fn wait_on_fiber<O: Operation>(
     let stored = waits.map(|waits| unsafe { StoredWaits::new(waits) });
     let _noted = stored.map(|stored| Noted::new(fiber, stored));
     // Who gives up in time is not stuck, whatever the others do.
+    let deaf = fiber.mask().get() > 0 || !context.env().can_unwind();
+    let ends_in_time = alarm.is_some() || !(deaf || fiber.scopes().get().is_null());
     let stuck_for =
-        stored.filter(|waits| waits.only_holders() && alarm.is_none() && fiber.may_be_waited_for());
+        stored.filter(|waits| waits.only_holders() && !ends_in_time && fiber.may_be_waited_for());
     let edge = stuck_for
         .zip(fiber.id())
-        .map(|(waits, id)| Edge::new(id, fiber, waits, &cell));
+        .map(|(waits, id)| Edge::new(id, fiber, waits, &cell, deaf));
     let edge = pin!(edge);
     let graph = context.env().id_space().waits();
     // SAFETY: the edge is pinned in this frame, as is what leaves the graph (I-12).
