@@ -24,7 +24,8 @@ use fiber_core::{
 
 use crate::primitive::const_unless_loom;
 
-/// A number of fibers and threads wait here until all of them have come; then the next round begins.
+/// A number of fibers and threads wait here until all of them have come; then the next round
+/// begins.
 ///
 /// Shaped as std's `Barrier`; one may stop waiting, and then counts as one that has not come.
 ///

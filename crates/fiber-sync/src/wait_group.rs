@@ -10,8 +10,8 @@ use crate::counter::{Counter, CounterOperation};
 /// Waits until every [`WaitToken`] that it has given out was dropped.
 ///
 /// As Go's of that name, but who is done cannot forget to say so: a token says it when it is
-/// dropped, also by a panic or a cancel. Std has nothing like it; where the work may borrow, a scope
-/// does without.
+/// dropped, also by a panic or a cancel. Std has nothing like it; where the work may borrow, a
+/// scope does without.
 ///
 /// ```
 /// use fiber_sync::WaitGroup;

@@ -13,8 +13,8 @@ use crate::primitive::const_unless_loom;
 /// A value that a function makes when it is first wanted.
 ///
 /// Shaped as std's `LazyLock`, but the function may park; and when the fiber that runs it is
-/// cancelled, the next one that wants the value runs it anew: so it is a function that can be called
-/// again, where std's need not be.
+/// cancelled, the next one that wants the value runs it anew: so it is a function that can be
+/// called again, where std's need not be.
 ///
 /// ```
 /// use fiber_sync::LazyLock;

@@ -4,11 +4,11 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use fiber::{
-    FiberBuilder, JoinHandle,
+    ExitReason, FiberBuilder, JoinHandle,
     core::operation::{Deadlock, perform},
-    spawn,
+    mask, spawn,
     sync::{Barrier, LockError, Mutex, RwLock},
-    yield_now,
+    timeout, yield_now,
 };
 
 use crate::support::on_both;
@@ -80,6 +80,34 @@ fn locking_twice_in_a_row_is_told() {
         assert!(mutex.lock_timeout(Duration::from_micros(50)).is_err());
         drop(held);
         assert!(mutex.holder().is_none() && mutex.lock().is_ok());
+    });
+}
+
+#[test]
+fn a_limit_of_time_around_a_wait_is_one_of_the_wait() {
+    on_both(|| {
+        let mutex = Mutex::new(());
+        let _held = mutex.lock().unwrap();
+        let late = timeout(Duration::from_micros(50), || drop(mutex.lock()));
+        assert!(late.is_err());
+        // Unless nothing can interrupt the wait.
+        let limited = timeout(Duration::from_millis(50), || mask(|| mutex.lock().is_err()));
+        assert!(limited.unwrap_or(true));
+    });
+}
+
+/// The one that holds the lock cancels the one that waits for it, and joins it.
+#[test]
+fn one_that_was_cancelled_is_in_no_circle() {
+    on_both(|| {
+        let mutex = Arc::new(Mutex::new(()));
+        let held = mutex.lock().unwrap();
+        let other = Arc::clone(&mutex);
+        let waiter = spawn(move || drop(other.lock().unwrap()));
+        yield_now();
+        waiter.cancel();
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
+        drop(held);
     });
 }
 
