@@ -151,7 +151,7 @@ fn each_arm_of_many_kinds_can_win_and_all_losers_are_retracted() {
                     0 => values.send(0).unwrap(),
                     1 => assert_eq!(taken.recv(), Ok(1)),
                     3 => permits.add_permits(1),
-                    5 => latch.open(),
+                    5 => drop(latch.open()),
                     _ => {}
                 }
             });
