@@ -105,10 +105,9 @@ fn conditions_are_waited_for_with_predicates_and_limits_of_time() {
     });
 }
 
-/// Those who wait hold the mutex when they are woken, and are woken in the order of arrival: each
-/// writes its number down on the way in, and again, by a hundred more, on the way out.
+/// Each writes its number down on the way in, and again, by a hundred more, on the way out.
 #[test]
-fn those_who_are_notified_at_once_come_in_order() {
+fn those_who_are_notified_at_once_all_come_back_one_by_one() {
     on_both(|| {
         let shared = Arc::new((Mutex::new((Vec::new(), false)), Condvar::new()));
         let waiters: Vec<_> = (0..5)
@@ -132,8 +131,6 @@ fn those_who_are_notified_at_once_come_in_order() {
         let log = shared.0.try_lock().unwrap();
         let (entered, left) = log.0.split_at(5);
         let mut left: Vec<_> = left.iter().map(|number| number - 100).collect();
-        // All wait for the mutex in the order in which they waited for the condition; only the
-        // first may be passed by, while it is on its way.
         assert_eq!(left.len(), 5);
         left.sort_unstable();
         let mut entered = entered.to_vec();
@@ -203,8 +200,7 @@ fn readers_that_keep_coming_do_not_keep_a_writer_out() {
         let readers: Vec<_> = (0..3)
             .map(|_| {
                 let shared = Arc::clone(&shared);
-                // Each locks before it has let go of the lock before, through somebody else's eyes:
-                // there is always a reader, until the writer has been.
+                // With three of them there is nearly always one, until the writer has been.
                 spawn(move || {
                     while shared.1.load(Ordering::SeqCst) == 0 {
                         let _reading = shared.0.read().unwrap();
