@@ -23,7 +23,7 @@ use crate::{
     blocking::Helpers,
     dice::Dice,
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, WorkerId, hooks},
-    fiber::{Bands, Fiber, FiberQueue, Header, Inbox, Priority, Runnable},
+    fiber::{Bands, FiberQueue, Header, Inbox, Priority, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
     local::Locals,
@@ -223,11 +223,6 @@ impl Context {
             Some(result) => result,
             None => panic!("{what} needs a fiber: call it inside of `Runtime::run`"),
         }
-    }
-
-    /// Whether `fiber` is the one that is running here.
-    pub(crate) fn current_is(fiber: &Fiber) -> bool {
-        Self::with_current(|_, running| ptr::eq(running, fiber.as_raw().as_ptr())) == Some(true)
     }
 
     pub(crate) fn is_on_fiber(&self) -> bool {

@@ -10,7 +10,6 @@
 //!
 //! Whoever sets the second bit drops the result: the fiber, still on its own stack, or the handle.
 
-use alloc::vec;
 use core::{fmt, marker::PhantomData, panic::Location, pin::Pin, time::Duration};
 
 use super::{
@@ -20,10 +19,8 @@ use super::{
     reason::Reason,
 };
 use crate::{
-    context::Context,
     operation::{
-        self, Deadlock, Holder, LatchOperation, Link, Operation, Published, Resource, WaitCell,
-        Waits,
+        self, Deadlock, Holder, LatchOperation, Operation, Published, Resource, WaitCell, Waits,
     },
     primitive::Ordering,
     timeout::Elapsed,
@@ -118,7 +115,6 @@ impl<T> JoinHandle<T> {
     /// fiber does that joins itself; and when its result was taken before.
     #[track_caller]
     pub fn join(mut self) -> Result<T, ExitReason> {
-        self.refuse_self()?;
         operation::perform(self.join_operation())
     }
 
@@ -135,9 +131,6 @@ impl<T> JoinHandle<T> {
     /// [`JoinHandle::join`].
     #[track_caller]
     pub fn join_timeout(&mut self, span: Duration) -> Result<Result<T, ExitReason>, Elapsed> {
-        if let Err(deadlock) = self.refuse_self() {
-            return Ok(Err(deadlock));
-        }
         operation::perform_until(self.join_operation(), Some(span)).map_err(|_| Elapsed::new())
     }
 
@@ -159,22 +152,6 @@ impl<T> JoinHandle<T> {
             exit: handle.fiber.exit_operation(),
             _handle: PhantomData,
         }
-    }
-
-    /// A circle of one, which is known before anything is waited for.
-    #[track_caller]
-    fn refuse_self(&self) -> Result<(), ExitReason> {
-        if !Context::current_is(&self.fiber) {
-            return Ok(());
-        }
-        let link = Link {
-            fiber: self.fiber.id(),
-            name: self.fiber.name().map(Into::into),
-            waits_for: Resource::kind(&self.fiber),
-            at: Location::caller(),
-            held_since: self.fiber.spawned_at(),
-        };
-        Err(ExitReason::Deadlock(Deadlock::new(vec![link])))
     }
 }
 
