@@ -60,9 +60,11 @@ fn who_is_cancelled_while_it_joins_can_join_again() {
 #[test]
 fn a_cancel_that_comes_during_a_join_leaves_the_value_with_the_handle() {
     everywhere(|| {
-        let fiber = spawn(|| {
+        let (begun, begins) = channel::bounded(1);
+        let fiber = spawn(move || {
             let (go, wait) = channel::bounded(1);
             let mut child = spawn(move || wait.recv().unwrap());
+            mask(|| begun.send(()).unwrap());
             let left = unmask(|| perform(child.join_operation()));
             assert!(left.is_err());
             mask(|| {
@@ -70,9 +72,7 @@ fn a_cancel_that_comes_during_a_join_leaves_the_value_with_the_handle() {
                 child.join().unwrap()
             })
         });
-        while !fiber.fiber().is_started() {
-            yield_now();
-        }
+        begins.recv().unwrap();
         fiber.cancel();
         assert_eq!(fiber.join().unwrap(), 7);
     });
@@ -199,8 +199,14 @@ fn a_cancel_is_an_arm_like_others() {
 #[test]
 fn a_masked_wait_for_a_cancel_ends_with_it() {
     everywhere(|| {
-        let fiber = spawn(|| mask(|| perform(cancelled_operation())));
-        yield_now();
+        let (begun, begins) = channel::bounded(1);
+        let fiber = spawn(move || {
+            mask(|| {
+                begun.send(()).unwrap();
+                perform(cancelled_operation())
+            })
+        });
+        begins.recv().unwrap();
         fiber.cancel_with("now");
         assert_eq!(fiber.join().unwrap().message(), Some("now"));
     });
