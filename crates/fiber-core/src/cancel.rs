@@ -179,7 +179,8 @@ pub(crate) fn catch<T>(unwind: &dyn Unwind, body: impl FnOnce() -> T) -> Result<
 /// The operation that commits when the fiber that performs it was asked to unwind, with the reason:
 /// an arm for loops that end in good order. Plain threads are never asked.
 ///
-/// It commits what would otherwise unwind the fiber at this very point; the next one will.
+/// Perform it in a [`mask`](crate::park::mask): otherwise a cancel that comes while it is published
+/// may as well unwind the fiber, and does so at the next point in any case.
 pub const fn cancelled_operation() -> CancelledOperation {
     CancelledOperation { _private: () }
 }
