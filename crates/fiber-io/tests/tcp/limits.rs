@@ -1,11 +1,15 @@
 //! Limits of time, options, and fibers that are cancelled while they read.
 
-use core::time::Duration;
+use alloc::sync::Arc;
+use core::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use std::io::{ErrorKind, Read, Write};
 
 use fiber_core::Context;
 use fiber_io::{IoErrorKind, TcpStream};
-use fiber_sched::{ExitReason, sleep, spawn, spawn_local, timeout};
+use fiber_sched::{ExitReason, mask, sleep, spawn, spawn_local, timeout, unmask};
 
 use crate::support::{everywhere, listener, pair, simulated};
 
@@ -169,6 +173,40 @@ fn a_cancelled_reader_unwinds_and_the_stream_still_works() {
         let mut byte = [0];
         (&server).read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"x");
+    });
+}
+
+#[test]
+fn memory_that_a_cancelled_read_was_lent_is_left_alone_once_it_is_back() {
+    everywhere(|| {
+        let (mut client, mut server) = pair();
+        let is_back = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&is_back);
+        let reader = spawn(move || {
+            mask(|| {
+                let mut lent = [7; 64];
+                let left = unmask(|| server.read(&mut lent));
+                assert!(left.is_err(), "nothing was sent");
+                lent.fill(8);
+                tell.store(true, Ordering::Release);
+                // What comes now finds nobody who reads.
+                sleep(Duration::from_millis(2));
+                assert_eq!(lent, [8; 64]);
+                server.read_exact(&mut lent).unwrap();
+                lent
+            })
+        });
+        sleep(Duration::from_millis(1));
+        reader.cancel();
+        while !is_back.load(Ordering::Acquire) && !reader.is_finished() {
+            sleep(Duration::from_millis(1));
+        }
+        client.write_all(&[9; 64]).unwrap();
+        match reader.join() {
+            Ok(read) => assert_eq!(read, [9; 64]),
+            // It was cancelled before it had begun.
+            Err(ended) => assert!(matches!(ended, ExitReason::Cancelled(_)), "{ended}"),
+        }
     });
 }
 
