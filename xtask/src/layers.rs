@@ -92,7 +92,7 @@ const TABLE: [Allowed; 8] = [
 
 const SIBLING: &[&str] = &["fiber-core", "crossbeam-utils", "thiserror", "tracing"];
 
-/// What the tests of a sibling may use: the other siblings, loom, and proptest.
+/// What the tests of a sibling may use: the other siblings, loom, proptest, and what is told.
 const TESTS: &[&str] = &[
     "fiber-core",
     "fiber-io",
@@ -104,6 +104,7 @@ const TESTS: &[&str] = &[
     "loom",
     "proptest",
     "tracing-subscriber",
+    "tracing",
 ];
 
 /// Every edge that the table does not allow, as a sentence.

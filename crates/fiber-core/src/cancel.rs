@@ -7,10 +7,12 @@
 //! | in the fiber | what a cancel does |
 //! |---|---|
 //! | plain code | unwinds it at the next point |
-//! | [`mask`](crate::park::mask) | waits until the outermost mask is left, and for the next point after that |
+//! | [`mask`] | waits until the outermost is left, and for the next point then |
 //! | [`unmask`] | ends the region, which gives `Err` |
-//! | [`catch_unwind`], and `std`'s | unwinds through the former; comes back at the next point after the latter |
+//! | [`catch_unwind`] | unwinds through ours; after `std`'s comes back at the next point |
 //! | [`cancelled_operation`] | commits it, as one arm among others |
+//!
+//! [`mask`]: crate::park::mask
 
 use alloc::boxed::Box;
 use core::{cell::Cell, pin::Pin};

@@ -39,21 +39,19 @@ const JOINED: u8 = 4;
 /// more, because the handle was dropped, is logged, once.
 ///
 /// ```
-/// # fn main() -> Result<(), fiber_sched::RunError> {
-/// # let env = fiber_core::script::ScriptEnv::new();
-/// use fiber_core::fiber::ExitReason;
+/// use std::time::Duration;
+/// use fiber_core::fiber::{ExitReason, JoinHandle};
 ///
-/// fiber_sched::Runtime::builder(env).run(|| {
-///     let mut child = fiber_sched::spawn(|| 6 * 7);
-///     assert!(child.try_join().is_none(), "it has not run yet");
-///     assert_eq!(child.join().unwrap(), 42);
-///
-///     let child = fiber_sched::spawn(fiber_core::park::park);
-///     child.cancel_with("nobody will wake it");
-///     let Err(ExitReason::Cancelled(reason)) = child.join() else { unreachable!() };
-///     assert_eq!(reason.message(), Some("nobody will wake it"));
-/// })
-/// # }
+/// /// The answer, or why there is none.
+/// fn hear(mut child: JoinHandle<u32>) -> Result<u32, ExitReason> {
+///     match child.join_timeout(Duration::from_secs(1)) {
+///         Ok(ended) => ended,
+///         Err(_) => {
+///             child.cancel_with("nobody waits for so long");
+///             child.join()
+///         }
+///     }
+/// }
 /// ```
 #[must_use = "dropping the handle detaches the fiber; a panic in it is then only logged"]
 pub struct JoinHandle<T> {

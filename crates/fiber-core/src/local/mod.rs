@@ -1,10 +1,13 @@
 //! Values that belong to a fiber, or to a worker: what thread-locals are to threads.
 //!
-//! | made by | one value for each | may be | at the end |
+//! | declared as | one value for each | may be | dropped |
 //! |---|---|---|---|
-//! | [`fiber_local!`](crate::fiber_local) `static` | fiber | anything | dropped on the fiber |
-//! | [`fiber_local!`](crate::fiber_local) `inherited static` | fiber, which begins with its spawner's | `Send + Sync` | dropped with its last fiber |
-//! | [`worker_local!`](crate::worker_local) | worker | anything | dropped on the worker |
+//! | [`FiberLocal`] | fiber | anything | at its end, on it |
+//! | [`InheritedLocal`] | fiber, which begins with its spawner's | `Send + Sync` | with the last |
+//! | [`WorkerLocal`] | worker | anything | at its end, on it |
+//!
+//! The first two by [`fiber_local!`](crate::fiber_local), the last by
+//! [`worker_local!`](crate::worker_local).
 //!
 //! A thread-local of `std` is shared by all fibers of a worker. A value here is made where it is
 //! first used; a fiber that uses none pays for none.
@@ -37,26 +40,28 @@ pub use self::{inherited::InheritedLocal, own::FiberLocal, worker::WorkerLocal};
 /// fn descend() -> u32 {
 ///     DEPTH.with(|depth| depth.replace(depth.get() + 1))
 /// }
-/// # fn main() -> Result<(), fiber_sched::RunError> {
-/// # let env = fiber_core::script::ScriptEnv::new();
-/// fiber_sched::Runtime::builder(env).run(|| {
-///     assert_eq!((descend(), descend()), (0, 1));
-///     USER.set(Some("anna".into()));
-///     let child = fiber_sched::spawn(|| (descend(), USER.with(Option::clone)));
-///     assert_eq!(child.join().unwrap(), (0, Some("anna".into())));
-/// })
-/// # }
+///
+/// fn greet(on_another_fiber: impl FnOnce(fn())) {
+///     USER.scope(Some("anna".into()), || {
+///         on_another_fiber(|| USER.with(|user| println!("hello, {user:?}")));
+///     });
+/// }
+/// # USER.set(Some("program".into()));
+/// # assert_eq!(USER.with(Option::clone).as_deref(), Some("program"));
+/// # greet(|greeting| greeting());
 /// ```
 #[macro_export]
 macro_rules! fiber_local {
     () => {};
-    ($(#[$meta:meta])* $vis:vis inherited static $name:ident: $type:ty = $init:expr $(; $($rest:tt)*)?) => {
+    ($(#[$meta:meta])* $vis:vis inherited static $name:ident: $type:ty = $init:expr
+        $(; $($rest:tt)*)?) => {
         $(#[$meta])*
         $vis static $name: $crate::local::InheritedLocal<$type> =
             $crate::local::InheritedLocal::new(|| $init);
         $($crate::fiber_local! { $($rest)* })?
     };
-    ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $init:expr $(; $($rest:tt)*)?) => {
+    ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $init:expr
+        $(; $($rest:tt)*)?) => {
         $(#[$meta])*
         $vis static $name: $crate::local::FiberLocal<$type> =
             $crate::local::FiberLocal::new(|| $init);
@@ -74,19 +79,16 @@ macro_rules! fiber_local {
 ///     /// Served on this worker.
 ///     static SERVED: Cell<u64> = Cell::new(0);
 /// }
-/// # fn main() -> Result<(), fiber_sched::RunError> {
-/// # let env = fiber_core::script::ScriptEnv::new();
-/// fiber_sched::Runtime::builder(env).run(|| {
+///
+/// fn serve() {
 ///     SERVED.with(|served| served.set(served.get() + 1));
-///     let child = fiber_sched::spawn_local(|| SERVED.with(Cell::get));
-///     assert_eq!(child.join().unwrap(), 1);
-/// })
-/// # }
+/// }
 /// ```
 #[macro_export]
 macro_rules! worker_local {
     () => {};
-    ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $init:expr $(; $($rest:tt)*)?) => {
+    ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $init:expr
+        $(; $($rest:tt)*)?) => {
         $(#[$meta])*
         $vis static $name: $crate::local::WorkerLocal<$type> =
             $crate::local::WorkerLocal::new(|| $init);

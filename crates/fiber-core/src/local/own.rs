@@ -58,7 +58,8 @@ impl<T: 'static> FiberLocal<T> {
         self.put(Some(Rc::new(value)));
     }
 
-    /// Takes the calling fiber's value away; `None` if there was none. The next use makes a new one.
+    /// Takes the calling fiber's value away; `None` if there was none. The next use makes a new
+    /// one.
     ///
     /// # Panics
     /// Outside of a fiber, and while [`FiberLocal::with`] has lent the value out.
