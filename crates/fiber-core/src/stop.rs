@@ -107,7 +107,7 @@ pub fn catch<T>(stop: Option<&Stop>, body: impl FnOnce() -> T) -> Result<T, Caug
         let Some(stop) = stop else {
             return cancel::catch(context.env(), body).map_err(|caught| Caught::of(caught, None));
         };
-        debug_assert!(Context::current_is(&stop.fiber), "it stops another fiber");
+        debug_assert!(fiber.handle() == stop.fiber, "it stops another fiber");
         let scope = pin!(TimeoutScope::new(fiber, Some(&stop.stopped)));
         let name = ptr::from_ref(scope.as_ref().get_ref());
         let _entered = Entered::new(fiber.scopes(), name);
