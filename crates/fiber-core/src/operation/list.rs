@@ -17,14 +17,16 @@ use crate::spin;
 
 /// One arm of one performer, in the performer's frame.
 ///
-/// All fields but `value` are touched under the lock of the list that it is linked in; before it
-/// is linked, and after it has been unlinked, by the performer alone.
+/// All fields but `value` and `published` are touched under the lock of the list that it is linked
+/// in; before it is linked, and after it has been unlinked, by the performer alone.
 pub struct WaitNode {
     prev: Cell<*const Self>,
     next: Cell<*const Self>,
     linked: Cell<bool>,
     /// Whether the cell is claimed through this node, of several that are to be claimed at once.
     claimed: Cell<bool>,
+    /// The performer's own: partners unlink a node and leave this as it is.
+    published: Cell<bool>,
     cell: Cell<*const WaitCell>,
     arm: Cell<u16>,
     value: Cell<*mut ()>,
@@ -43,6 +45,7 @@ impl WaitNode {
             next: Cell::new(ptr::null()),
             linked: Cell::new(false),
             claimed: Cell::new(false),
+            published: Cell::new(false),
             cell: Cell::new(ptr::null()),
             arm: Cell::new(0),
             value: Cell::new(ptr::null_mut()),
@@ -53,6 +56,13 @@ impl WaitNode {
     /// Whether it is in a list; asked under the list's lock.
     pub fn is_linked(&self) -> bool {
         self.linked.get()
+    }
+
+    /// Whether its performer has ever linked it: if not, there is nothing to retract, and no lock to
+    /// take for that. Asked by the performer, with or without the lock.
+    #[inline]
+    pub fn was_published(&self) -> bool {
+        self.published.get()
     }
 
     /// What the primitive left here for the partner: where a value is, or goes.
@@ -186,6 +196,7 @@ impl WaitList {
         node.arm.set(arm);
         node.value.set(value);
         node.linked.set(true);
+        node.published.set(true);
         node.prev.set(self.tail);
         node.next.set(ptr::null());
         match reach(self.tail) {
