@@ -6,20 +6,21 @@ use fiber_core::operation::{Operation, Published, WaitCell, WaitNode};
 
 use super::{
     error::{RecvError, SendError},
-    shared::{Shared, Slot},
+    mailbox,
+    shared::{Queue, Slot},
 };
 
 /// Sends a value. While it is not committed it owns the value, and drops it if it is dropped.
 pub struct SendOperation<'channel, T> {
-    shared: &'channel Shared<T>,
+    queue: &'channel Queue<T>,
     slot: UnsafeCell<Slot<T>>,
     node: WaitNode,
 }
 
 impl<'channel, T> SendOperation<'channel, T> {
-    pub(super) const fn new(shared: &'channel Shared<T>, value: T) -> Self {
+    pub(super) const fn new(queue: &'channel Queue<T>, value: T) -> Self {
         Self {
-            shared,
+            queue,
             slot: UnsafeCell::new(Some(value)),
             node: WaitNode::new(),
         }
@@ -53,7 +54,7 @@ unsafe impl<T> Operation for SendOperation<'_, T> {
 
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
-        self.shared.try_send(self.slot.get_mut()).then_some(0)
+        self.queue.try_send(self.slot.get_mut()).then_some(0)
     }
 
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
@@ -62,18 +63,25 @@ unsafe impl<T> Operation for SendOperation<'_, T> {
         let node = unsafe { Pin::new_unchecked(&this.node) };
         // SAFETY: the slot is full, and like node and cell it stays until `retract`, by the
         // caller's promise (I-12).
-        unsafe { this.shared.publish_send(node, this.slot.get(), cell, base) }
+        unsafe { this.queue.publish_send(node, this.slot.get(), cell, base) }
     }
 
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
         if winner.is_none() {
-            self.shared.retract_send(&self.node);
+            self.queue.retract_send(&self.node);
         }
     }
 
     unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
+        let queue = self.queue;
         // Whoever commits takes the value; only the end of the channel leaves it.
-        self.take().map_or(Ok(()), |value| Err(SendError(value)))
+        match self.take() {
+            None => {
+                mailbox::charge_sender(queue);
+                Ok(())
+            }
+            Some(value) => Err(SendError(value)),
+        }
     }
 }
 
@@ -85,15 +93,15 @@ impl<T> fmt::Debug for SendOperation<'_, T> {
 
 /// Receives a value.
 pub struct RecvOperation<'channel, T> {
-    shared: &'channel Shared<T>,
+    queue: &'channel Queue<T>,
     slot: UnsafeCell<Slot<T>>,
     node: WaitNode,
 }
 
 impl<'channel, T> RecvOperation<'channel, T> {
-    pub(super) const fn new(shared: &'channel Shared<T>) -> Self {
+    pub(super) const fn new(queue: &'channel Queue<T>) -> Self {
         Self {
-            shared,
+            queue,
             slot: UnsafeCell::new(None),
             node: WaitNode::new(),
         }
@@ -110,7 +118,7 @@ unsafe impl<T> Operation for RecvOperation<'_, T> {
 
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
-        self.shared.try_recv(self.slot.get_mut()).then_some(0)
+        self.queue.try_recv(self.slot.get_mut()).then_some(0)
     }
 
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
@@ -119,12 +127,12 @@ unsafe impl<T> Operation for RecvOperation<'_, T> {
         let node = unsafe { Pin::new_unchecked(&this.node) };
         // SAFETY: the slot is empty, and like node and cell it stays until `retract`, by the
         // caller's promise (I-12).
-        unsafe { this.shared.publish_recv(node, this.slot.get(), cell, base) }
+        unsafe { this.queue.publish_recv(node, this.slot.get(), cell, base) }
     }
 
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
         if winner.is_none() {
-            self.shared.retract_recv(&self.node);
+            self.queue.retract_recv(&self.node);
         }
     }
 

@@ -1,36 +1,35 @@
 //! The end of a channel out of which values come.
 
-use alloc::sync::Arc;
-use core::{
-    fmt,
-    iter::FusedIterator,
-    panic::{RefUnwindSafe, UnwindSafe},
-    time::Duration,
-};
+use core::{iter::FusedIterator, time::Duration};
 
 use fiber_core::operation::{perform, perform_until, try_perform};
 
 use super::{
+    ends::{Rx, handle},
     error::{RecvError, RecvTimeoutError, TryRecvError},
     operation::RecvOperation,
-    shared::Shared,
+    queue_handle,
+    shared::Queue,
 };
-use crate::primitive::Ordering;
 
 /// Receives values, each of which goes to one receiver. Cloned for more receivers; when the last
 /// one is dropped the channel is closed, senders keep their values, and what lies in the buffer is
 /// dropped.
 pub struct Receiver<T> {
-    shared: Arc<Shared<T>>,
+    end: Rx<Queue<T>>,
 }
 
-impl<T> UnwindSafe for Receiver<T> {}
-impl<T> RefUnwindSafe for Receiver<T> {}
+handle!(Receiver);
+queue_handle!(Receiver);
 
 impl<T> Receiver<T> {
     /// The first receiver, which is counted already.
-    pub(super) const fn new(shared: Arc<Shared<T>>) -> Self {
-        Self { shared }
+    pub(super) const fn new(end: Rx<Queue<T>>) -> Self {
+        Self { end }
+    }
+
+    pub(super) fn queue(&self) -> &Queue<T> {
+        &self.end
     }
 
     /// Receives the value that was sent first.
@@ -43,7 +42,7 @@ impl<T> Receiver<T> {
     /// returned, and the cancel waits for the next point.
     ///
     /// # Errors
-    /// When every sender is gone and nothing is left.
+    /// When the channel is closed and nothing is left.
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
         perform(self.recv_operation())
@@ -70,7 +69,7 @@ impl<T> Receiver<T> {
     /// As [`Receiver::recv`].
     ///
     /// # Errors
-    /// When the time is over, or when every sender is gone and nothing is left.
+    /// When the time is over, or when the channel is closed and nothing is left.
     pub fn recv_timeout(&self, span: Duration) -> Result<T, RecvTimeoutError> {
         match perform_until(self.recv_operation(), Some(span)) {
             Ok(received) => Ok(received?),
@@ -80,10 +79,10 @@ impl<T> Receiver<T> {
 
     /// Receiving, as an operation.
     pub fn recv_operation(&self) -> RecvOperation<'_, T> {
-        RecvOperation::new(&self.shared)
+        RecvOperation::new(&self.end)
     }
 
-    /// Receives until every sender is gone, waiting for each value.
+    /// Receives until the channel is closed and empty, waiting for each value.
     pub const fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
@@ -92,51 +91,11 @@ impl<T> Receiver<T> {
     pub const fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
-
-    /// How many values lie in the buffer.
-    pub fn len(&self) -> usize {
-        self.shared.state.lock().buffer.len()
-    }
-
-    /// Whether no value lies in the buffer.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many values fit into the buffer; 0 in a rendezvous.
-    pub fn capacity(&self) -> usize {
-        self.shared.capacity
-    }
-
-    /// Whether both receive from the same channel.
-    pub fn same_channel(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
-    }
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        // As many as there are references, of which `Arc` does not allow too many.
-        self.shared.receivers.fetch_add(1, Ordering::Relaxed);
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
-    }
-}
-
-impl<T> Drop for Receiver<T> {
-    fn drop(&mut self) {
-        if self.shared.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.close_receivers();
-        }
-    }
-}
-
-impl<T> fmt::Debug for Receiver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
+        Self::new(self.end.clone())
     }
 }
 
@@ -170,7 +129,7 @@ impl<T> Iterator for TryIter<'_, T> {
     }
 }
 
-/// Receives until every sender is gone, and owns its receiver.
+/// Receives until the channel is closed and empty, and owns its receiver.
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,

@@ -124,7 +124,7 @@ fn nothing_is_lost_in_a_buffer_between_the_impatient() {
 fn a_full_buffer_and_an_empty_one_say_so() {
     host();
     let (sender, receiver) = bounded(2);
-    assert_eq!((sender.capacity(), receiver.capacity()), (2, 2));
+    assert_eq!((sender.capacity(), receiver.capacity()), (Some(2), Some(2)));
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(receiver.recv_timeout(SHORT), Err(RecvTimeoutError::Elapsed));
     assert!(sender.is_empty());
@@ -143,7 +143,7 @@ fn a_full_buffer_and_an_empty_one_say_so() {
 fn a_rendezvous_needs_a_partner() {
     host();
     let (sender, receiver) = rendezvous();
-    assert_eq!(sender.capacity(), 0);
+    assert_eq!(sender.capacity(), Some(0));
     assert_eq!(sender.try_send(1), Err(TrySendError::Full(1)));
     assert_eq!(
         sender.send_timeout(2, SHORT),
