@@ -25,6 +25,7 @@
 
 mod bell;
 pub mod broadcast;
+pub mod credit;
 mod ends;
 mod error;
 mod mailbox;

@@ -1,6 +1,6 @@
 //! Sending and receiving, as things that one can block on.
 
-use core::{cell::UnsafeCell, fmt, pin::Pin};
+use core::{borrow::BorrowMut, cell::UnsafeCell, fmt, pin::Pin};
 
 use fiber_core::operation::{Operation, Published, WaitCell, WaitNode};
 
@@ -10,25 +10,33 @@ use super::{
     shared::{Queue, Slot},
 };
 
-/// Sends a value. While it is not committed it owns the value, and drops it if it is dropped.
-pub struct SendOperation<'channel, T> {
+/// Sends a value: its own, or, made by [`Sender::send_operation_from`], the one in the caller's
+/// slot. While it is not committed the value is where it was.
+///
+/// [`Sender::send_operation_from`]: super::Sender::send_operation_from
+pub struct SendOperation<'channel, T, S = Option<T>> {
     queue: &'channel Queue<T>,
-    slot: UnsafeCell<Slot<T>>,
+    slot: UnsafeCell<S>,
     node: WaitNode,
 }
 
-impl<'channel, T> SendOperation<'channel, T> {
-    pub(super) const fn new(queue: &'channel Queue<T>, value: T) -> Self {
+impl<'channel, T, S: BorrowMut<Slot<T>>> SendOperation<'channel, T, S> {
+    /// With a slot that has a value, and is of a type that borrows always the same place.
+    pub(super) const fn new(queue: &'channel Queue<T>, slot: S) -> Self {
         Self {
             queue,
-            slot: UnsafeCell::new(Some(value)),
+            slot: UnsafeCell::new(slot),
             node: WaitNode::new(),
         }
     }
 
     /// The value, of an operation that was not committed.
-    pub(super) fn into_value(self) -> T {
-        self.slot.into_inner().expect("it was not committed")
+    ///
+    /// # Panics
+    /// When it was committed: such as after a choice of which it was an arm by reference.
+    pub fn into_value(self) -> T {
+        let taken = self.slot.into_inner().borrow_mut().take();
+        taken.expect("the operation was not committed, so it has its value")
     }
 
     /// The value, of an operation that was performed and not committed.
@@ -39,13 +47,13 @@ impl<'channel, T> SendOperation<'channel, T> {
     fn take(self: Pin<&mut Self>) -> Slot<T> {
         // SAFETY: no partner reaches the slot any more: the operation was retracted, or was never
         // published (I-12).
-        unsafe { &mut *self.slot.get() }.take()
+        unsafe { &mut *self.slot.get() }.borrow_mut().take()
     }
 }
 
 // SAFETY: the channel looks again under the lock under which it links (I-2); partners unlink whom
 // they serve and move the value as they do, and `retract` unlinks otherwise (I-12).
-unsafe impl<T> Operation for SendOperation<'_, T> {
+unsafe impl<T, S: BorrowMut<Slot<T>>> Operation for SendOperation<'_, T, S> {
     type Output = Result<(), SendError<T>>;
 
     fn name(&self) -> &'static str {
@@ -54,16 +62,19 @@ unsafe impl<T> Operation for SendOperation<'_, T> {
 
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
-        self.queue.try_send(self.slot.get_mut()).then_some(0)
+        let slot = self.slot.get_mut().borrow_mut();
+        self.queue.try_send(slot).then_some(0)
     }
 
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
         let this = self.into_ref().get_ref();
         // SAFETY: the node is pinned with the operation that it is a part of (I-12).
         let node = unsafe { Pin::new_unchecked(&this.node) };
+        // SAFETY: nobody reaches the slot before it is linked (I-12).
+        let slot: *mut Slot<T> = unsafe { &mut *this.slot.get() }.borrow_mut();
         // SAFETY: the slot is full, and like node and cell it stays until `retract`, by the
         // caller's promise (I-12).
-        unsafe { this.queue.publish_send(node, this.slot.get(), cell, base) }
+        unsafe { this.queue.publish_send(node, slot, cell, base) }
     }
 
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
@@ -85,7 +96,7 @@ unsafe impl<T> Operation for SendOperation<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for SendOperation<'_, T> {
+impl<T, S> fmt::Debug for SendOperation<'_, T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendOperation").finish_non_exhaustive()
     }

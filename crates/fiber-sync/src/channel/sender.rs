@@ -72,9 +72,34 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sending `value`, as an operation.
+    /// Sending `value`, as an operation, which owns the value until it is sent.
     pub fn send_operation(&self, value: T) -> SendOperation<'_, T> {
-        SendOperation::new(&self.end, value)
+        SendOperation::new(&self.end, Some(value))
+    }
+
+    /// Sending the value in `slot`, as an operation: it is taken from there when it is sent, and is
+    /// there still when something else was chosen.
+    ///
+    /// ```
+    /// use fiber_core::{choose, operation::always};
+    ///
+    /// let (sender, _receiver) = fiber_sync::channel::rendezvous();
+    /// let mut order = Some("two teas");
+    /// choose! {
+    ///     sent = sender.send_operation_from(&mut order) => sent.unwrap(),
+    ///     () = always(()) => {}
+    /// }
+    /// assert_eq!(order, Some("two teas"));
+    /// ```
+    ///
+    /// # Panics
+    /// When `slot` is empty.
+    pub fn send_operation_from<'a>(
+        &'a self,
+        slot: &'a mut Option<T>,
+    ) -> SendOperation<'a, T, &'a mut Option<T>> {
+        assert!(slot.is_some(), "there is a value to be sent in the slot");
+        SendOperation::new(&self.end, slot)
     }
 }
 
