@@ -7,10 +7,15 @@
     reason = "tests run on std, and may panic"
 )]
 
+mod broadcast;
 mod channel;
 mod condvar;
+mod credit;
 mod mutex;
+mod oneshot;
+mod queues;
 mod semaphore;
+mod watch;
 
 use std::{
     sync::{
