@@ -17,10 +17,10 @@ use fiber_core::{
 use loom::{cell::UnsafeCell, thread};
 
 use crate::{
-    Barrier, Condvar, LockOperation, Mutex, OnceLock, RwLock, Semaphore,
-    channel::{self, Receiver, RecvError, SendError, Sender},
-    raw_lock::Patience,
+    Barrier, Condvar, LockOperation, Mutex, OnceLock, RwLock, Semaphore, raw_lock::Patience,
 };
+
+mod channel;
 
 /// The shortest time there is: over when the clock is looked at again.
 const MOMENT: Duration = Duration::from_nanos(1);
@@ -341,43 +341,5 @@ fn loom_permits_of_one_who_gives_up_are_not_lost() {
         semaphore.add_permits(1);
         let _ = thread.join().unwrap();
         assert!(semaphore.try_acquire().is_some());
-    });
-}
-
-/// One value goes over, and then the end does.
-fn a_value_and_the_end((sender, receiver): (Sender<u32>, Receiver<u32>)) {
-    let thread = thread::spawn(move || sender.send(5).expect("there is a receiver"));
-    assert_eq!(receiver.recv(), Ok(5));
-    assert_eq!(receiver.recv(), Err(RecvError));
-    thread.join().expect("it has sent");
-}
-
-#[test]
-fn loom_a_rendezvous_hands_a_value_over() {
-    model(3, || a_value_and_the_end(channel::rendezvous()));
-}
-
-#[test]
-fn loom_a_buffer_passes_a_value_on() {
-    model(3, || a_value_and_the_end(channel::bounded(1)));
-}
-
-#[test]
-fn loom_a_value_is_with_one_side() {
-    model(3, || {
-        let (sender, receiver) = channel::rendezvous();
-        let thread = thread::spawn(move || sender.send_timeout(Arc::new(5), MOMENT).is_ok());
-        let received = receiver.recv_timeout(MOMENT).is_ok();
-        assert_eq!(thread.join().unwrap(), received);
-    });
-}
-
-#[test]
-fn loom_a_sender_learns_of_the_end() {
-    model(3, || {
-        let (sender, receiver) = channel::rendezvous();
-        let thread = thread::spawn(move || sender.send(5));
-        drop(receiver);
-        assert_eq!(thread.join().unwrap(), Err(SendError(5)));
     });
 }
