@@ -24,7 +24,7 @@ fn settle() {
 fn cancelled<T>(fiber: JoinHandle<T>) {
     settle();
     fiber.cancel();
-    assert!(matches!(fiber.join(), Err(ExitReason::Cancelled)));
+    assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
 }
 
 fn nobody_is_met_who_was_cancelled() {
@@ -126,7 +126,7 @@ fn the_committed_is_kept() {
     settle();
     sender.send(5).unwrap();
     waiter.cancel();
-    assert!(matches!(waiter.join(), Err(ExitReason::Cancelled)));
+    assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
     assert_eq!(got.load(Ordering::SeqCst), 5);
 }
 
@@ -144,7 +144,7 @@ fn cancelled_before() {
         fiber::current().unwrap().cancel();
         end.recv()
     });
-    assert!(matches!(fiber.join(), Err(ExitReason::Cancelled)));
+    assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
     assert_eq!(sender.try_send(1), Err(TrySendError::Full(1)));
     drop(sender);
     assert_eq!(receiver.recv(), Err(RecvError));

@@ -178,7 +178,7 @@ fn of_two_sends_that_can_commit_either_is_chosen() {
         on_linux(workers, || both_values_are_sent(100));
     }
     // Not in drawn worlds, where the chances are drawn too.
-    in_world(Sim::seed(1), 2, || both_values_are_sent(100));
+    in_world(Sim::new(1), 2, || both_values_are_sent(100));
 }
 
 /// The first waits twice on one channel and is served by another one: its places go from the middle
@@ -229,7 +229,7 @@ fn chosen_once(numbers: usize) {
     let (all, together) = rendezvous();
     let senders = Arc::new(channels.map(|(sender, receiver)| {
         let all = all.clone();
-        spawn(move || {
+        let _ = spawn(move || {
             for number in receiver {
                 all.send(number).unwrap();
             }
@@ -237,7 +237,7 @@ fn chosen_once(numbers: usize) {
         sender
     }));
     drop(all);
-    spawn(move || {
+    let _ = spawn(move || {
         let [a, b, c, d] = &*senders;
         for number in 0..numbers {
             choose! {

@@ -224,7 +224,9 @@ fn readers_and_writers_in_order() {
     for number in 0..3 {
         assert_eq!(receiver.recv(), Ok(number));
     }
-    writers.map(|writer| writer.join().unwrap().unwrap());
+    for writer in writers {
+        assert_eq!(writer.join().unwrap(), Ok(()));
+    }
     let readers = [0, 1, 2].map(|number| {
         let receiver = receiver.clone();
         let reader = spawn(move || assert_eq!(receiver.recv(), Ok(number)));
@@ -234,7 +236,9 @@ fn readers_and_writers_in_order() {
     for number in 0..3 {
         sender.send(number).unwrap();
     }
-    readers.map(|reader| reader.join().unwrap());
+    for reader in readers {
+        reader.join().unwrap();
+    }
 }
 
 #[test]

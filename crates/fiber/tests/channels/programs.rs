@@ -6,7 +6,7 @@ use core::ops::{Add, Mul, Neg};
 use fiber::{
     operation::{Operation, choose_dyn},
     spawn,
-    sync::channel::{Receiver, Sender, rendezvous},
+    sync::channel::{Receiver, RecvError, SendError, Sender, rendezvous},
 };
 use host_sim::Sim;
 
@@ -18,7 +18,7 @@ fn daisy_chain(relays: usize) {
     for _ in 0..relays {
         let (sender, receiver) = rendezvous();
         let before = core::mem::replace(&mut last, receiver);
-        spawn(move || sender.send(before.recv().unwrap() + 1).unwrap());
+        let _ = spawn(move || sender.send(before.recv().unwrap() + 1).unwrap());
     }
     first.send(0).unwrap();
     assert_eq!(last.recv(), Ok(relays));
@@ -31,20 +31,22 @@ fn a_value_passes_through_ten_thousand_relays() {
         on_linux(workers, || daisy_chain(10_000));
     }
     in_worlds(1000, || daisy_chain(100));
-    in_world(Sim::seed(1), 2, || daisy_chain(10_000));
+    in_world(Sim::new(1), 2, || daisy_chain(10_000));
 }
 
 /// The first primes: each prime takes its multiples out of a stream, and passes on the rest.
 fn sieve(count: usize) -> Vec<u32> {
     let (sender, mut numbers) = rendezvous();
-    spawn(move || (2..).try_for_each(|number| sender.send(number)).is_err());
+    let _ = spawn(move || (2..).try_for_each(|number| sender.send(number)).is_err());
     (0..count)
         .map(|_| {
             let (sender, rest) = rendezvous();
             let numbers = core::mem::replace(&mut numbers, rest);
             let prime = numbers.recv().unwrap();
-            spawn(move || {
-                let mut rest = numbers.iter().filter(|number| number % prime != 0);
+            let _ = spawn(move || {
+                let mut rest = numbers
+                    .iter()
+                    .filter(|number: &u32| !number.is_multiple_of(prime));
                 rest.try_for_each(|number| sender.send(number)).is_err()
             });
             prime
@@ -53,7 +55,11 @@ fn sieve(count: usize) -> Vec<u32> {
 }
 
 fn first_primes(count: usize) {
-    let is_prime = |n: &u32| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &u32| {
+        (2..*n)
+            .take_while(|d| d * d <= *n)
+            .all(|d| !n.is_multiple_of(d))
+    };
     let expected: Vec<_> = (2..).filter(is_prime).take(count).collect();
     assert_eq!(sieve(count), expected);
 }
@@ -64,15 +70,15 @@ fn a_sieve_of_fibers_finds_the_first_primes() {
         on_linux(workers, || first_primes(100));
     }
     in_worlds(1000, || first_primes(8));
-    in_world(Sim::seed(1), 4, || first_primes(100));
+    in_world(Sim::new(1), 4, || first_primes(100));
 }
 
 /// A rational number, in lowest terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ratio(i64, i64);
+struct Ratio(i128, i128);
 
 impl Ratio {
-    fn new(above: i64, below: i64) -> Self {
+    fn new(above: i128, below: i128) -> Self {
         let (mut a, mut b) = (above.abs(), below.abs());
         while b != 0 {
             (a, b) = (b, a % b);
@@ -81,7 +87,7 @@ impl Ratio {
         Self(sign * above / a, sign * below / a)
     }
 
-    const fn whole(number: i64) -> Self {
+    const fn whole(number: i128) -> Self {
         Self(number, 1)
     }
 }
@@ -113,7 +119,7 @@ type Series = Receiver<Ratio>;
 /// A series that a fiber makes until nobody wants more of it, or its sources end.
 fn series(make: impl FnOnce(&Sender<Ratio>) -> Option<()> + Send + 'static) -> Series {
     let (sender, receiver) = rendezvous();
-    spawn(move || make(&sender));
+    let _ = spawn(move || make(&sender));
     receiver
 }
 
@@ -132,35 +138,40 @@ fn ones() -> Series {
     })
 }
 
-/// The same twice, each as far ahead of the other as it likes.
+/// How far one copy of a series may be ahead of the other: one that feeds itself knows no end.
+const AHEAD_MAX: usize = 4;
+
+/// The same twice, until one of them is not wanted.
 fn split(from: Series) -> (Series, Series) {
     let (to_first, first) = rendezvous();
     let (to_second, second) = rendezvous();
-    spawn(move || {
+    let _ = spawn(move || {
+        let ends = [to_first, to_second];
         let mut behind = [VecDeque::new(), VecDeque::new()];
-        let mut ends = [Some(to_first), Some(to_second)];
-        while ends.iter().any(Option::is_some) {
-            // Each is offered what it has not had yet; the one that takes it is chosen.
-            for (queue, end) in behind.iter().zip(&ends) {
-                if end.is_some() && queue.is_empty() {
-                    let Ok(number) = from.recv() else { return };
-                    behind.iter_mut().for_each(|queue| queue.push_back(number));
-                    break;
-                }
-            }
+        // What has come is offered, and more is asked for when one of them has had everything; but
+        // not waited for, since the source may itself be made of what the other one gets.
+        loop {
+            let asks = behind.iter().any(VecDeque::is_empty)
+                && behind.iter().all(|all| all.len() < AHEAD_MAX);
+            let asked = asks.then(|| from.recv_operation().wrap(Step::Came).boxed());
             let offers = (0..2).filter_map(|side| {
-                let number = *behind[side].front()?;
-                let offer = ends[side].as_ref()?.send_operation(number);
-                Some(offer.wrap(move |sent| (side, sent.is_ok())).boxed())
+                let offer = ends[side].send_operation(*behind[side].front()?);
+                Some(offer.wrap(move |sent| Step::Went(side, sent)).boxed())
             });
-            let (side, taken) = choose_dyn(offers.collect::<Vec<_>>()).perform();
-            behind[side].pop_front();
-            if !taken {
-                ends[side] = None;
+            match choose_dyn(offers.chain(asked).collect::<Vec<_>>()).perform() {
+                Step::Came(Ok(number)) => behind.iter_mut().for_each(|all| all.push_back(number)),
+                Step::Went(side, Ok(())) => _ = behind[side].pop_front(),
+                Step::Came(Err(_)) | Step::Went(_, Err(_)) => return,
             }
         }
     });
     (first, second)
+}
+
+/// What happens between a series and its two copies.
+enum Step {
+    Came(Result<Ratio, RecvError>),
+    Went(usize, Result<(), SendError<Ratio>>),
 }
 
 fn sum(a: Series, b: Series) -> Series {
@@ -224,11 +235,11 @@ fn integral(constant: Ratio, a: Series) -> Series {
 fn exponential(a: Series) -> Series {
     let (back, own) = rendezvous();
     let (result, again) = split(integral(Ratio::whole(1), product(own, derivative(a))));
-    spawn(move || copy(&again, &back));
+    let _ = spawn(move || copy(&again, &back));
     result
 }
 
-fn begins_with(a: &Series, expected: &[(i64, i64)]) {
+fn begins_with(a: &Series, expected: &[(i128, i128)]) {
     for &(above, below) in expected {
         assert_eq!(a.recv(), Ok(Ratio::new(above, below)));
     }
