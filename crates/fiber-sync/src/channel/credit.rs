@@ -194,7 +194,7 @@ impl<T> Sender<T> {
     pub fn credit_operation(
         &self,
     ) -> impl Operation<Output = Result<Credit<'_, T>, SendError<()>>> + use<'_, T> {
-        RecvOperation::new(&self.credits).wrap(|received| match received {
+        RecvOperation::new(&self.credits, "a credit").wrap(|received| match received {
             Ok(()) => {
                 let credit = Credit { sender: self };
                 // What is left of the window is of no use after the end.
@@ -317,7 +317,7 @@ impl<T> Receiver<T> {
 
     /// Receiving, as an operation.
     pub fn recv_operation(&self) -> impl Operation<Output = Result<T, RecvError>> + use<'_, T> {
-        RecvOperation::new(&self.end).wrap(|received| {
+        RecvOperation::new(&self.end, "receiving").wrap(|received| {
             if received.is_ok() {
                 self.give_back_one();
             }

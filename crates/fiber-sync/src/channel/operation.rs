@@ -105,14 +105,17 @@ impl<T, S> fmt::Debug for SendOperation<'_, T, S> {
 /// Receives a value.
 pub struct RecvOperation<'channel, T> {
     queue: &'channel Queue<T>,
+    name: &'static str,
     slot: UnsafeCell<Slot<T>>,
     node: WaitNode,
 }
 
 impl<'channel, T> RecvOperation<'channel, T> {
-    pub(super) const fn new(queue: &'channel Queue<T>) -> Self {
+    /// `name` is what reports call it.
+    pub(super) const fn new(queue: &'channel Queue<T>, name: &'static str) -> Self {
         Self {
             queue,
+            name,
             slot: UnsafeCell::new(None),
             node: WaitNode::new(),
         }
@@ -124,7 +127,7 @@ unsafe impl<T> Operation for RecvOperation<'_, T> {
     type Output = Result<T, RecvError>;
 
     fn name(&self) -> &'static str {
-        "receiving"
+        self.name
     }
 
     #[inline]

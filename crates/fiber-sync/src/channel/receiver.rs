@@ -79,7 +79,7 @@ impl<T> Receiver<T> {
 
     /// Receiving, as an operation.
     pub fn recv_operation(&self) -> RecvOperation<'_, T> {
-        RecvOperation::new(&self.end)
+        RecvOperation::new(&self.end, "receiving")
     }
 
     /// Receives until the channel is closed and empty, waiting for each value.

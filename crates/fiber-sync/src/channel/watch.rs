@@ -18,9 +18,9 @@ use fiber_core::operation::{Operation, perform, perform_until, try_perform};
 use super::{
     bell::{Bell, Event, Hear},
     ends::{self, Channel, Rx, Tx, handle},
-    error::{RecvError, RecvTimeoutError, SendError, TryRecvError},
+    error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError},
 };
-use crate::{Mutex, MutexGuard, PoisonError};
+use crate::{LockResult, Mutex, MutexGuard};
 
 /// A channel that holds `value` until another one is sent. The first receiver has seen it.
 ///
@@ -61,7 +61,7 @@ impl<T> Watch<T> {
     /// A change that panics leaves the value as it is then, for the next to put right: a watch is
     /// not poisoned.
     fn lock(&self) -> MutexGuard<'_, T> {
-        self.value.lock().unwrap_or_else(PoisonError::into_inner)
+        self.value.lock().unwrap_or_else(|error| error.into_inner())
     }
 
     fn announce(&self) {
@@ -123,10 +123,60 @@ impl<T> Sender<T> {
     /// # Errors
     /// When there is no receiver at this moment, or the channel is closed; the error has the value.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        perform(self.send_operation(value))
+    }
+
+    /// [`Sender::send`] that never suspends.
+    ///
+    /// # Errors
+    /// As [`Sender::send`], and [`TrySendError::Full`] while the value is borrowed.
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        match try_perform(self.end.value.lock_operation()) {
+            Ok(current) => Ok(self.replace(current, value)?),
+            Err(_) => Err(TrySendError::Full(value)),
+        }
+    }
+
+    /// [`Sender::send`] that gives up after `span`.
+    ///
+    /// # Suspends
+    /// As [`Sender::send`], for `span` at the most.
+    ///
+    /// # Cancellation
+    /// As [`Sender::send`].
+    ///
+    /// # Errors
+    /// As [`Sender::send`], and when the time is over.
+    pub fn send_timeout(&self, value: T, span: Duration) -> Result<(), SendTimeoutError<T>> {
+        match perform_until(self.end.value.lock_operation(), Some(span)) {
+            Ok(current) => Ok(self.replace(current, value)?),
+            Err(_) => Err(SendTimeoutError::Elapsed(value)),
+        }
+    }
+
+    /// Sending `value`, as an operation.
+    pub fn send_operation(
+        &self,
+        value: T,
+    ) -> impl Operation<Output = Result<(), SendError<T>>> + use<'_, T> {
+        let lock = self.end.value.lock_operation();
+        lock.wrap(|current| self.replace(current, value))
+    }
+
+    fn replace(
+        &self,
+        current: LockResult<MutexGuard<'_, T>>,
+        value: T,
+    ) -> Result<(), SendError<T>> {
+        let mut current = current.unwrap_or_else(|error| error.into_inner());
         if self.receiver_count() == 0 || self.is_closed() {
             return Err(SendError(value));
         }
-        drop(self.send_replace(value));
+        let old = mem::replace(&mut *current, value);
+        self.end.announce();
+        // The old one is dropped when nothing is borrowed: that is the user's code.
+        drop(current);
+        drop(old);
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use fiber_sync::{
     Mutex,
     channel::{
         Receiver, RecvError, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded,
-        rendezvous,
+        rendezvous, unbounded,
     },
 };
 
@@ -165,6 +165,7 @@ fn neither_loses_nor_duplicates(capacity: usize) {
         let log = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let (sender, receiver): (Sender<Counted>, Receiver<Counted>) = match capacity {
             0 => rendezvous(),
+            usize::MAX => unbounded(),
             capacity => bounded(capacity),
         };
         scope(|scope| {
@@ -235,6 +236,11 @@ fn one_place_under_random_schedules_neither_loses_nor_duplicates() {
 #[test]
 fn three_places_under_random_schedules_neither_lose_nor_duplicate() {
     neither_loses_nor_duplicates(3);
+}
+
+#[test]
+fn places_without_end_under_random_schedules_neither_lose_nor_duplicate() {
+    neither_loses_nor_duplicates(usize::MAX);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod channel;
 mod condvar;
+mod credit;
 mod mutex;
 mod semaphore;
 

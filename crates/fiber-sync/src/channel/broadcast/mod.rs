@@ -36,9 +36,9 @@ use self::ring::{Place, Put, Ring};
 use super::{
     bell::{Bell, Event, Hear},
     ends::{self, Channel, Rx, Tx, handle},
-    error::{SendError, TrySendError},
+    error::{SendError, SendTimeoutError, TrySendError},
 };
-use crate::{Mutex, MutexGuard, PoisonError};
+use crate::{LockResult, Mutex, MutexGuard};
 
 /// A broadcast that keeps its last `capacity` messages, and its first receiver.
 ///
@@ -66,7 +66,7 @@ type Evicted<T> = (Option<T>, Option<Place<T>>);
 impl<T> Broadcast<T> {
     fn order(&self) -> MutexGuard<'_, ()> {
         // There is nothing that a panic could leave half done.
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+        self.order.lock().unwrap_or_else(|error| error.into_inner())
     }
 
     fn close(&self) {
@@ -143,14 +143,7 @@ impl<T> Sender<T> {
     /// When there is no receiver at this moment, or the channel is closed; the error has the
     /// message.
     pub fn send(&self, message: T) -> Result<usize, SendError<T>> {
-        let receivers = self.receiver_count();
-        if receivers == 0 {
-            return Err(SendError(message));
-        }
-        let order = self.end.order();
-        let sent = self.end.send(message);
-        drop(order);
-        sent.map(|_evicted| receivers)
+        perform(self.send_operation(message))
     }
 
     /// [`Sender::send`] that never suspends.
@@ -159,16 +152,51 @@ impl<T> Sender<T> {
     /// As [`Sender::send`], and [`TrySendError::Full`] while another sender makes a message or a
     /// snapshot.
     pub fn try_send(&self, message: T) -> Result<usize, TrySendError<T>> {
+        match try_perform(self.end.order.lock_operation()) {
+            Ok(order) => Ok(self.send_ordered(order, message)?),
+            Err(_) => Err(TrySendError::Full(message)),
+        }
+    }
+
+    /// [`Sender::send`] that gives up after `span`.
+    ///
+    /// # Suspends
+    /// As [`Sender::send`], for `span` at the most.
+    ///
+    /// # Cancellation
+    /// As [`Sender::send`].
+    ///
+    /// # Errors
+    /// As [`Sender::send`], and when the time is over.
+    pub fn send_timeout(&self, message: T, span: Duration) -> Result<usize, SendTimeoutError<T>> {
+        match perform_until(self.end.order.lock_operation(), Some(span)) {
+            Ok(order) => Ok(self.send_ordered(order, message)?),
+            Err(_) => Err(SendTimeoutError::Elapsed(message)),
+        }
+    }
+
+    /// Sending `message`, as an operation.
+    pub fn send_operation(
+        &self,
+        message: T,
+    ) -> impl Operation<Output = Result<usize, SendError<T>>> + use<'_, T> {
+        let lock = self.end.order.lock_operation();
+        lock.wrap(|order| self.send_ordered(order, message))
+    }
+
+    /// A poisoned lock is as good as any: there is nothing that a panic could leave half done.
+    fn send_ordered(
+        &self,
+        order: LockResult<MutexGuard<'_, ()>>,
+        message: T,
+    ) -> Result<usize, SendError<T>> {
         let receivers = self.receiver_count();
         if receivers == 0 {
-            return Err(TrySendError::Closed(message));
+            return Err(SendError(message));
         }
-        let Ok(order) = self.end.order.try_lock() else {
-            return Err(TrySendError::Full(message));
-        };
         let sent = self.end.send(message);
         drop(order);
-        Ok(sent.map(|_evicted| receivers)?)
+        sent.map(|_evicted| receivers)
     }
 
     /// Makes a message and sends it, while nobody sends or subscribes: what `make` changes and what
@@ -186,13 +214,7 @@ impl<T> Sender<T> {
     pub fn send_with(&self, make: impl FnOnce() -> T) -> Result<usize, SendError<T>> {
         let order = self.end.order();
         let message = make();
-        let receivers = self.receiver_count();
-        if receivers == 0 {
-            return Err(SendError(message));
-        }
-        let sent = self.end.send(message);
-        drop(order);
-        sent.map(|_evicted| receivers)
+        self.send_ordered(Ok(order), message)
     }
 
     /// One more receiver, of the messages that are sent from now on.
