@@ -58,8 +58,8 @@ impl WaitNode {
         self.linked.get()
     }
 
-    /// Whether its performer has ever linked it: if not, there is nothing to retract, and no lock to
-    /// take for that. Asked by the performer, with or without the lock.
+    /// Whether its performer has ever linked it: if not, there is nothing to retract, and no lock
+    /// to take for that. Asked by the performer, with or without the lock.
     #[inline]
     pub fn was_published(&self) -> bool {
         self.published.get()

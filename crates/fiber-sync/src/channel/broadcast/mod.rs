@@ -76,8 +76,8 @@ impl<T> Broadcast<T> {
         });
     }
 
-    /// With `order` held. Gives the message that was overwritten, to be dropped when it is not: that
-    /// is the user's code, and may use the channel.
+    /// With `order` held. Gives the message that was overwritten, to be dropped when it is not:
+    /// that is the user's code, and may use the channel.
     fn send(&self, message: T) -> Result<Evicted<T>, SendError<T>> {
         let mut message = Some(message);
         let mut spare = None;
