@@ -126,8 +126,9 @@ fn picture_and_news() {
     let reader = spawn(move || {
         (0..5).for_each(|_| {
             let (picture, mut news) = subscriber.subscribe_with(|| {
+                let length = seen.load(Ordering::SeqCst);
                 yield_now();
-                seen.load(Ordering::SeqCst)
+                length
             });
             if picture < LAST {
                 assert_eq!(news.recv(), Ok(picture + 1));
@@ -137,8 +138,8 @@ fn picture_and_news() {
     for _ in 0..LAST {
         let add = || {
             let length = list.load(Ordering::SeqCst) + 1;
-            yield_now();
             list.store(length, Ordering::SeqCst);
+            yield_now();
             length
         };
         assert!(sender.send_with(add).is_ok());
