@@ -8,6 +8,10 @@
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/operations.md")]
+mod operations {}
+
 /// The contract with hosts, and everything below the everyday types.
 pub use fiber_core as core;
 /// Everything that blocks, as values that compose.

@@ -1,8 +1,11 @@
 //! In which order the arms of a choice are tried: any, so that none is favoured.
 
+#[cfg(not(loom))]
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{context::Context, dice::Dice, env::Site};
+#[cfg(not(loom))]
+use crate::dice::Dice;
+use crate::{context::Context, env::Site};
 
 const ARM: Site = Site::new("operation.arm");
 
@@ -70,7 +73,14 @@ fn roll(n: usize) -> usize {
     })
 }
 
+/// In models, which are to run alike each time, nothing is random.
+#[cfg(loom)]
+fn thread_roll(_n: usize) -> usize {
+    0
+}
+
 /// Plain threads have no dice of their own: they share a sequence.
+#[cfg(not(loom))]
 #[cold]
 fn thread_roll(n: usize) -> usize {
     static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -25,7 +25,7 @@ use super::{
     ends::{self, Rx, Tx, handle},
     error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError},
     mailbox::Overflow,
-    operation::RecvOperation,
+    operation::{Held, RecvOperation},
     shared::Queue,
 };
 use crate::primitive::{AtomicUsize, Ordering};
@@ -194,17 +194,19 @@ impl<T> Sender<T> {
     pub fn credit_operation(
         &self,
     ) -> impl Operation<Output = Result<Credit<'_, T>, SendError<()>>> + use<'_, T> {
-        RecvOperation::new(&self.credits, "a credit").wrap(|received| match received {
-            Ok(()) => {
-                let credit = Credit { sender: self };
-                // What is left of the window is of no use after the end.
-                if self.is_closed() {
-                    return Err(SendError(()));
+        RecvOperation::new(Held::Borrowed(&self.credits), "a credit").wrap(
+            |received| match received {
+                Ok(()) => {
+                    let credit = Credit { sender: self };
+                    // What is left of the window is of no use after the end.
+                    if self.is_closed() {
+                        return Err(SendError(()));
+                    }
+                    Ok(credit)
                 }
-                Ok(credit)
-            }
-            Err(RecvError) => Err(SendError(())),
-        })
+                Err(RecvError) => Err(SendError(())),
+            },
+        )
     }
 
     /// Takes a credit and sends `value` for it.
@@ -317,7 +319,7 @@ impl<T> Receiver<T> {
 
     /// Receiving, as an operation.
     pub fn recv_operation(&self) -> impl Operation<Output = Result<T, RecvError>> + use<'_, T> {
-        RecvOperation::new(&self.end, "receiving").wrap(|received| {
+        RecvOperation::new(Held::Borrowed(&self.end), "receiving").wrap(|received| {
             if received.is_ok() {
                 self.give_back_one();
             }

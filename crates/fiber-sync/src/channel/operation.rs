@@ -1,28 +1,47 @@
 //! Sending and receiving, as things that one can block on.
 
-use core::{borrow::BorrowMut, cell::UnsafeCell, fmt, pin::Pin};
+use core::{borrow::BorrowMut, cell::UnsafeCell, fmt, ops::Deref, pin::Pin};
 
 use fiber_core::operation::{Operation, Published, WaitCell, WaitNode};
 
 use super::{
+    ends::{Rx, Tx},
     error::{RecvError, SendError},
     mailbox,
     shared::{Queue, Slot},
 };
+
+/// The queue that an operation is about: borrowed, or by a handle that goes with the operation.
+pub(super) enum Held<'channel, T, H> {
+    Borrowed(&'channel Queue<T>),
+    Owned(H),
+}
+
+impl<T, H: Deref<Target = Queue<T>>> Deref for Held<'_, T, H> {
+    type Target = Queue<T>;
+
+    #[inline]
+    fn deref(&self) -> &Queue<T> {
+        match self {
+            Self::Borrowed(queue) => queue,
+            Self::Owned(handle) => handle,
+        }
+    }
+}
 
 /// Sends a value: its own, or, made by [`Sender::send_operation_from`], the one in the caller's
 /// slot. While it is not committed the value is where it was.
 ///
 /// [`Sender::send_operation_from`]: super::Sender::send_operation_from
 pub struct SendOperation<'channel, T, S = Option<T>> {
-    queue: &'channel Queue<T>,
+    queue: Held<'channel, T, Tx<Queue<T>>>,
     slot: UnsafeCell<S>,
     node: WaitNode,
 }
 
 impl<'channel, T, S: BorrowMut<Slot<T>>> SendOperation<'channel, T, S> {
     /// With a slot that has a value, and is of a type that borrows always the same place.
-    pub(super) const fn new(queue: &'channel Queue<T>, slot: S) -> Self {
+    pub(super) const fn new(queue: Held<'channel, T, Tx<Queue<T>>>, slot: S) -> Self {
         Self {
             queue,
             slot: UnsafeCell::new(slot),
@@ -84,11 +103,13 @@ unsafe impl<T, S: BorrowMut<Slot<T>>> Operation for SendOperation<'_, T, S> {
     }
 
     unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
-        let queue = self.queue;
+        let this = self.into_ref().get_ref();
+        // SAFETY: the operation is committed and retracted, so nobody reaches the slot (I-12).
+        let left = unsafe { &mut *this.slot.get() }.borrow_mut().take();
         // Whoever commits takes the value; only the end of the channel leaves it.
-        match self.take() {
+        match left {
             None => {
-                mailbox::charge_sender(queue);
+                mailbox::charge_sender(&this.queue);
                 Ok(())
             }
             Some(value) => Err(SendError(value)),
@@ -104,7 +125,7 @@ impl<T, S> fmt::Debug for SendOperation<'_, T, S> {
 
 /// Receives a value.
 pub struct RecvOperation<'channel, T> {
-    queue: &'channel Queue<T>,
+    queue: Held<'channel, T, Rx<Queue<T>>>,
     name: &'static str,
     slot: UnsafeCell<Slot<T>>,
     node: WaitNode,
@@ -112,7 +133,7 @@ pub struct RecvOperation<'channel, T> {
 
 impl<'channel, T> RecvOperation<'channel, T> {
     /// `name` is what reports call it.
-    pub(super) const fn new(queue: &'channel Queue<T>, name: &'static str) -> Self {
+    pub(super) const fn new(queue: Held<'channel, T, Rx<Queue<T>>>, name: &'static str) -> Self {
         Self {
             queue,
             name,

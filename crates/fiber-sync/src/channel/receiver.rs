@@ -7,7 +7,7 @@ use fiber_core::operation::{perform, perform_until, try_perform};
 use super::{
     ends::{Rx, handle},
     error::{RecvError, RecvTimeoutError, TryRecvError},
-    operation::RecvOperation,
+    operation::{Held, RecvOperation},
     queue_handle,
     shared::Queue,
 };
@@ -79,7 +79,16 @@ impl<T> Receiver<T> {
 
     /// Receiving, as an operation.
     pub fn recv_operation(&self) -> RecvOperation<'_, T> {
-        RecvOperation::new(&self.end, "receiving")
+        RecvOperation::new(Held::Borrowed(&self.end), "receiving")
+    }
+
+    /// Receiving, as an operation that has this handle in it: to be given away, such as by a guard
+    /// that makes the channel, or to a fiber that waits for it before it starts.
+    pub fn into_recv_operation<'a>(self) -> RecvOperation<'a, T>
+    where
+        T: 'a,
+    {
+        RecvOperation::new(Held::Owned(self.end), "receiving")
     }
 
     /// Receives until the channel is closed and empty, waiting for each value.

@@ -7,7 +7,7 @@ use fiber_core::operation::{perform, perform_pinned, try_perform};
 use super::{
     ends::{Tx, handle},
     error::{SendError, SendTimeoutError, TrySendError},
-    operation::SendOperation,
+    operation::{Held, SendOperation},
     queue_handle,
     shared::Queue,
 };
@@ -74,7 +74,16 @@ impl<T> Sender<T> {
 
     /// Sending `value`, as an operation, which owns the value until it is sent.
     pub fn send_operation(&self, value: T) -> SendOperation<'_, T> {
-        SendOperation::new(&self.end, Some(value))
+        SendOperation::new(Held::Borrowed(&self.end), Some(value))
+    }
+
+    /// Sending, as an operation that has this handle in it; see
+    /// [`Receiver::into_recv_operation`](super::Receiver::into_recv_operation).
+    pub fn into_send_operation<'a>(self, value: T) -> SendOperation<'a, T>
+    where
+        T: 'a,
+    {
+        SendOperation::new(Held::Owned(self.end), Some(value))
     }
 
     /// Sending the value in `slot`, as an operation: it is taken from there when it is sent, and is
@@ -99,7 +108,7 @@ impl<T> Sender<T> {
         slot: &'a mut Option<T>,
     ) -> SendOperation<'a, T, &'a mut Option<T>> {
         assert!(slot.is_some(), "there is a value to be sent in the slot");
-        SendOperation::new(&self.end, slot)
+        SendOperation::new(Held::Borrowed(&self.end), slot)
     }
 }
 

@@ -7,7 +7,7 @@ use fiber::{
     ExitReason, FiberBuilder, RunError, Runtime, WorkerId,
     operation::{Latch, Operation, always, never, timeout, with_nack},
     sleep, spawn_when,
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, Semaphore, channel},
     time, yield_now,
 };
 use host_linux::{Config, Linux};
@@ -131,6 +131,21 @@ fn permits_that_reach_it_as_it_is_cancelled_go_back() {
         fiber.cancel();
         let _ = fiber.join();
         assert_eq!(permits.available_permits(), 1);
+    });
+}
+
+#[test]
+fn it_takes_what_it_waits_on_along() {
+    on_both(|| {
+        let (sender, receiver) = channel::rendezvous();
+        let first = spawn_when(receiver.clone().into_recv_operation(), |value| {
+            value.unwrap()
+        });
+        let second = spawn_when(receiver.into_recv_operation(), |value| value.unwrap());
+        sender.send(1).unwrap();
+        let third = spawn_when(sender.into_send_operation(2), |sent| sent.is_ok());
+        assert_eq!(first.join().unwrap() + second.join().unwrap(), 3);
+        assert!(third.join().unwrap());
     });
 }
 
