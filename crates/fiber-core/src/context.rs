@@ -15,6 +15,7 @@ use core::{
     any::Any,
     cell::{Cell, RefCell},
     fmt, mem,
+    panic::Location,
     ptr::{self, NonNull},
     sync::atomic::{Ordering, compiler_fence},
 };
@@ -130,6 +131,8 @@ pub struct Context {
     overdue: Cell<bool>,
     yields: Cell<u64>,
     no_suspend: Cell<u32>,
+    /// Where the innermost region began in which nothing may suspend.
+    no_suspend_since: Cell<Option<&'static Location<'static>>>,
     ready: RefCell<Bands>,
     pub(crate) port: RefCell<Box<dyn Port>>,
     pub(crate) staged: RefCell<Staged>,
@@ -168,6 +171,7 @@ impl Context {
             overdue: Cell::new(false),
             yields: Cell::new(0),
             no_suspend: Cell::new(0),
+            no_suspend_since: Cell::new(None),
             ready: RefCell::default(),
             port: RefCell::new(parts.port),
             staged: RefCell::default(),
@@ -351,11 +355,23 @@ impl Context {
         &self.no_suspend
     }
 
+    pub(crate) fn no_suspend_since(&self) -> &Cell<Option<&'static Location<'static>>> {
+        &self.no_suspend_since
+    }
+
+    #[inline]
     pub(crate) fn assert_may_suspend(&self, waiting_for: &str) {
-        assert!(
-            self.no_suspend.get() == 0,
-            "suspended inside of no_suspend: {waiting_for}"
-        );
+        if self.no_suspend.get() != 0 {
+            self.refuse_to_suspend(waiting_for);
+        }
+    }
+
+    #[cold]
+    fn refuse_to_suspend(&self, waiting_for: &str) -> ! {
+        match self.no_suspend_since.get() {
+            Some(since) => panic!("suspended inside of no_suspend, from {since}: {waiting_for}"),
+            None => panic!("suspended where the runtime lets nothing suspend: {waiting_for}"),
+        }
     }
 
     pub(crate) fn is_home(&self, home: NonNull<dyn Inbox>) -> bool {

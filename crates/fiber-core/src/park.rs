@@ -6,7 +6,7 @@
 //! the rounding mode (put them back before you suspend), and C's `errno` (read it before you
 //! suspend; an error value that was made from it keeps).
 
-use core::{cell::Cell, pin::pin, time::Duration};
+use core::{cell::Cell, panic::Location, pin::pin, time::Duration};
 
 use crate::{
     context::Context,
@@ -293,6 +293,30 @@ pub fn mask<T>(body: impl FnOnce() -> T) -> T {
     }
 }
 
+/// A line that is noted; the one before is noted again when this is dropped.
+struct Since<'context> {
+    place: &'context Cell<Option<&'static Location<'static>>>,
+    before: Option<&'static Location<'static>>,
+}
+
+impl<'context> Since<'context> {
+    fn new(
+        place: &'context Cell<Option<&'static Location<'static>>>,
+        since: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            before: place.replace(Some(since)),
+            place,
+        }
+    }
+}
+
+impl Drop for Since<'_> {
+    fn drop(&mut self) {
+        self.place.set(self.before);
+    }
+}
+
 /// A mask that is open; closed when this is dropped.
 pub(crate) struct Masked<'fiber>(&'fiber Cell<u32>);
 
@@ -344,11 +368,14 @@ pub fn is_cancelled() -> bool {
 /// Runs `body`, in which nothing may suspend.
 ///
 /// # Panics
-/// When something in `body` would park, naming what.
+/// When something in `body` would park, naming what, and the line that has called this.
+#[track_caller]
 pub fn no_suspend<T>(body: impl FnOnce() -> T) -> T {
     let mut body = Some(body);
+    let since = Location::caller();
     let inside = Context::with_current(|context, _| {
         let _guard = Masked::new(context.no_suspend_depth());
+        let _since = Since::new(context.no_suspend_since(), since);
         body.take().map(|body| body())
     });
     match inside.flatten() {

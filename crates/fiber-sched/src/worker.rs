@@ -79,6 +79,8 @@ fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) -> Option<
     };
     // SAFETY: `end` finishes, abandons or leaks it, and nothing unwinds before that (I-11).
     let context = unsafe { Context::new(parts) };
+    // Before any fiber can run and ask: it is answered in the first turn.
+    lane.asks.open();
     arrive(shared, true);
     let worker = Worker { context, local, id };
     let unstarted = if worker.pass_gate() {
@@ -87,6 +89,7 @@ fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) -> Option<
     } else {
         first
     };
+    lane.asks.close();
     worker.end();
     lane.close();
     unstarted
@@ -114,7 +117,6 @@ impl Worker {
 
     fn run(&self, first: Option<Runnable>) {
         self.let_watch();
-        self.local.lane.asks.open();
         self.context.enter(|| {
             if let Some(first) = first {
                 // Counted as launched by the worker that it runs on.
@@ -124,7 +126,6 @@ impl Worker {
             turn.work();
             turn.end_unstarted();
         });
-        self.local.lane.asks.close();
         self.local.lane.set_seen(None);
     }
 

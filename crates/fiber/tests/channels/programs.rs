@@ -6,7 +6,7 @@ use core::ops::{Add, Mul, Neg};
 use fiber::{
     operation::{Operation, choose_dyn},
     spawn,
-    sync::channel::{Receiver, RecvError, SendError, Sender, rendezvous},
+    sync::channel::{Receiver, RecvError, SendError, Sender, broadcast, rendezvous, unbounded},
 };
 use host_sim::Sim;
 
@@ -52,6 +52,52 @@ fn sieve(count: usize) -> Vec<u32> {
             prime
         })
         .collect()
+}
+
+/// The primes up to `max` by a stream that everybody hears: who gets a number that nobody else
+/// strikes has a prime, and from then on strikes its multiples.
+fn multicast(max: u32) -> Vec<u32> {
+    let (numbers, mut first) = broadcast::channel(max as usize);
+    // A copy of the port has the same future as the original.
+    let mut copy = first.clone();
+    let (strikes, struck) = unbounded();
+    let mut hearers = Vec::new();
+    for prime in (2..=max).filter(|n| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0)) {
+        let (mut stream, strikes) = (first.clone(), strikes.clone());
+        hearers.push(spawn(move || {
+            while let Ok(number) = stream.recv() {
+                let number: u32 = number;
+                if number > prime && number.is_multiple_of(prime) {
+                    strikes.send(number).unwrap();
+                }
+            }
+        }));
+    }
+    drop(strikes);
+    for number in 2..=max {
+        numbers.send(number).unwrap();
+    }
+    drop(numbers);
+    let struck: Vec<_> = struck.iter().collect();
+    for hearer in hearers {
+        hearer.join().unwrap();
+    }
+    let mut heard = core::iter::from_fn(|| first.recv().ok());
+    let primes = heard.by_ref().filter(|n| !struck.contains(n)).collect();
+    assert!(core::iter::from_fn(|| copy.recv().ok()).eq(2..=max));
+    primes
+}
+
+#[test]
+fn a_sieve_whose_fibers_all_hear_the_same_stream_finds_the_same_primes() {
+    fn both(count: usize) {
+        let primes = sieve(count);
+        assert_eq!(multicast(*primes.last().unwrap()), primes);
+    }
+    for workers in WORKERS {
+        on_linux(workers, || both(50));
+    }
+    in_worlds(1000, || both(6));
 }
 
 fn first_primes(count: usize) {

@@ -10,6 +10,7 @@ mod guards;
 mod meetings;
 mod moments;
 mod nacks;
+mod reports;
 #[path = "../scheduler/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the scheduler")]
 mod support;
