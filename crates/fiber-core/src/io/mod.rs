@@ -9,22 +9,22 @@
 //!                        │ cancelled, deadline, closed: stage Cancel, go on parking
 //! ```
 
-use core::{mem, net::SocketAddr, pin::pin, ptr::NonNull};
+mod wait;
+
+use core::{net::SocketAddr, ptr::NonNull};
 
 use crate::{
     context::Context,
     env::{Instant, TryNow},
     error::{IoError, IoErrorKind, Stale, StaleReason},
-    fiber::Header,
     id::{Id, Namespace},
-    inflight::{Answer, IoWait},
-    registry::{Entered, IdSpace},
+    inflight::Answer,
+    registry::IdSpace,
     request::{
         End, Extent, Interest, Lent, LentMut, Outcome, RawDescriptor, Request, Shutdown,
-        SocketOption, Token,
+        SocketOption,
     },
     signal::{Signal, SignalSet},
-    timer::{Armed, TimerNode},
 };
 
 /// Receives bytes from a stream; 0 is its end.
@@ -427,134 +427,4 @@ unsafe fn immediate(request: &Request, opens: Namespace) -> Result<Answer, IoErr
 
 fn is_cancelled(answer: &Result<Answer, IoError>) -> bool {
     matches!(answer, Err(error) if error.kind() == IoErrorKind::Cancelled)
-}
-
-fn is_interrupted(answer: &Result<Answer, IoError>) -> bool {
-    matches!(answer, Err(error) if error.kind() == IoErrorKind::Interrupted)
-}
-
-/// Memory is with the host: a frame that unwound now would take it away under the host's hands, so
-/// the program ends instead (I-3). Only a bug of ours, or of a host or scheduler, gets here.
-struct LentOut;
-
-impl Drop for LentOut {
-    fn drop(&mut self) {
-        // Dropped by unwinding only, where a second panic aborts.
-        panic!("a fiber unwound out of a request that the host had not answered");
-    }
-}
-
-impl Context {
-    /// # Safety
-    /// Memory named by `request` is valid during the call.
-    unsafe fn immediate(&self, request: &Request, opens: Namespace) -> Result<Answer, IoError> {
-        debug_assert!(
-            request.is_immediate(),
-            "staged instead: {:?}",
-            request.kind()
-        );
-        // SAFETY: by the caller's promise (I-3).
-        let tried = unsafe { self.port.borrow_mut().try_now(request) };
-        let TryNow::Done(outcome) = tried else {
-            return Err(IoErrorKind::Unsupported.into());
-        };
-        match self.adopt(&self.new_wait(core::ptr::null(), opens), outcome) {
-            Answer::Failed(error) => Err(error),
-            answer => Ok(answer),
-        }
-    }
-
-    fn new_wait(&self, fiber: *const Header, opens: Namespace) -> IoWait {
-        IoWait {
-            fiber,
-            answer: core::cell::Cell::new(None),
-            opens,
-            owner: self.process(),
-        }
-    }
-
-    /// Stages `request` for the calling `fiber` and waits for its terminal completion; again if it
-    /// was interrupted without having done anything.
-    ///
-    /// # Safety
-    /// Memory named by `request` is borrowed for the whole call.
-    unsafe fn perform(
-        &self,
-        fiber: &Header,
-        request: Request,
-        entered: Option<&Entered<'_>>,
-        opens: Namespace,
-        deadline: Option<Instant>,
-    ) -> Result<Answer, IoError> {
-        loop {
-            self.charge(fiber);
-            self.deliver_cancel(fiber);
-            self.assert_may_suspend("input or output");
-            // What the caller has closed here is closed before what it asks for next.
-            self.receive_closing();
-            let wait = self.new_wait(fiber, opens);
-            let Some(token) = self.inflight.borrow_mut().insert(NonNull::from_ref(&wait)) else {
-                return Err(IoErrorKind::TooManyRequests.into());
-            };
-            let lent = LentOut;
-            // SAFETY: this frame, and with it all that is lent, stays until the answer is there:
-            // `await_answer` has no other way out, and to unwind it ends the program (I-3).
-            unsafe { self.staged.borrow_mut().push(token, request) };
-            let answer = self.await_answer(fiber, &wait, token, entered, deadline);
-            mem::forget(lent);
-            if !is_interrupted(&answer) {
-                return answer;
-            }
-        }
-    }
-
-    fn await_answer(
-        &self,
-        fiber: &Header,
-        wait: &IoWait,
-        token: Token,
-        entered: Option<&Entered<'_>>,
-        deadline: Option<Instant>,
-    ) -> Result<Answer, IoError> {
-        let timer = pin!(TimerNode::new());
-        let timer = timer.into_ref();
-        let armed = deadline.map(|deadline| Armed::new(timer, self, fiber, deadline));
-        let mut hurried = false;
-        let answer = loop {
-            if let Some(answer) = wait.answer.get() {
-                break answer;
-            }
-            // A close that came before the request was staged has cancelled without it.
-            let closing = entered.is_some_and(Entered::is_closing);
-            if !hurried && (closing || timer.has_fired() || self.pending(fiber).is_some()) {
-                hurried = true;
-                self.stage_control(Request::Cancel { token });
-            }
-            self.park(fiber, "input or output");
-        };
-        drop(armed);
-        match answer {
-            Answer::Failed(error) if error.kind() == IoErrorKind::Cancelled => {
-                let closing = entered.is_some_and(Entered::is_closing);
-                Err(if timer.has_fired() {
-                    IoErrorKind::TimedOut.into()
-                } else if hurried || closing {
-                    error
-                } else {
-                    // Meant for whoever had the host's number before: nobody here asked for it.
-                    IoErrorKind::Interrupted.into()
-                })
-            }
-            Answer::Failed(error) => Err(error),
-            answer => Ok(answer),
-        }
-    }
-
-    /// Lets a cancel through that ended the request; what was done is done.
-    fn conclude(&self, fiber: &Header, answer: Result<Answer, IoError>) -> Result<Answer, IoError> {
-        if is_cancelled(&answer) {
-            self.deliver_cancel(fiber);
-        }
-        answer
-    }
 }
