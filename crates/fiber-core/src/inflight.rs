@@ -12,32 +12,51 @@ use crate::{
     error::IoError,
     fiber::Header,
     id::{Id, Namespace},
+    io::Arm,
     request::Token,
 };
 
-/// What a request came to, after a descriptor that it opened has got its id.
+/// What was done, after a descriptor that was opened has got its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+#[expect(clippy::exhaustive_enums, reason = "as a request's outcome")]
+pub enum Answer {
+    /// It was done; the number is the request's own, mostly bytes moved.
     Done(u64),
+    /// It has opened this.
     Opened(Id),
-    Failed(IoError),
 }
 
 /// One request's place in the frame of the fiber that made it; the frame stays until the terminal
 /// completion is delivered (I-3).
 pub(crate) struct IoWait {
     pub(crate) fiber: *const Header,
-    pub(crate) answer: Cell<Option<Answer>>,
+    pub(crate) answer: Cell<Option<Result<Answer, IoError>>>,
     /// What a descriptor that it opens is.
     pub(crate) opens: Namespace,
     /// To whom such a descriptor belongs.
     pub(crate) owner: Option<Id>,
 }
 
+/// Who is told what a request has come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asker {
+    /// A fiber that does nothing else until then.
+    Frame(NonNull<IoWait>),
+    /// An arm of an operation, published on this worker (I-12).
+    Arm(NonNull<Arm>),
+    /// Nobody: the arm was retracted. What it had entered is left then.
+    Gone(Id),
+}
+
+const _: () = assert!(
+    size_of::<Asker>() == 16,
+    "a slot for each request in flight"
+);
+
 /// The table of requests in flight.
 #[derive(Debug)]
 pub(crate) struct Inflight {
-    slots: Slab<NonNull<IoWait>>,
+    slots: Slab<Asker>,
     generations: Vec<u32>,
     max: usize,
 }
@@ -56,11 +75,11 @@ impl Inflight {
     }
 
     /// Enters a request; `None` at the bound.
-    pub(crate) fn insert(&mut self, wait: NonNull<IoWait>) -> Option<Token> {
+    pub(crate) fn insert(&mut self, asker: Asker) -> Option<Token> {
         if self.slots.len() >= self.max {
             return None;
         }
-        let slot = self.slots.insert(wait);
+        let slot = self.slots.insert(asker);
         if slot == self.generations.len() {
             self.generations.push(0);
         }
@@ -68,14 +87,24 @@ impl Inflight {
         Some(Token::new(number, self.generations[slot]))
     }
 
+    /// Whoever asked is gone, inside of `id`; the request goes on until its completion.
+    pub(crate) fn orphan(&mut self, token: Token, id: Id) {
+        debug_assert_eq!(
+            self.generations.get(token.slot() as usize),
+            Some(&token.generation()),
+            "an arm knows of its completion"
+        );
+        self.slots[token.slot() as usize] = Asker::Gone(id);
+    }
+
     /// Takes the request out whose terminal completion has come; `None` for a token of old.
-    pub(crate) fn remove(&mut self, token: Token) -> Option<NonNull<IoWait>> {
+    pub(crate) fn remove(&mut self, token: Token) -> Option<Asker> {
         let slot = token.slot() as usize;
         if token.is_host() || self.generations.get(slot) != Some(&token.generation()) {
             return None;
         }
-        let wait = self.slots.try_remove(slot)?;
+        let asker = self.slots.try_remove(slot)?;
         self.generations[slot] = token.generation().wrapping_add(1);
-        Some(wait)
+        Some(asker)
     }
 }

@@ -22,6 +22,10 @@
 //! - Limits of time belong to one handle: a clone starts with a copy of them.
 //! - There is no `peek`, `linger`, `only_v6` and no non-blocking mode.
 //!
+//! Whatever waits can be an arm of a choice, or what a fiber waits for before it starts, without a
+//! stack: [`TcpStream::readable_operation`], [`TcpListener::accept_operation`],
+//! [`Signals::wait_operation`](signal::Signals::wait_operation).
+//!
 //! Signals of the operating system are waited for in the same way: [`signal`].
 //!
 //! Read in this order: [`TcpStream`], [`TcpListener`], [`ToSocketAddrs`], [`signal`], [`Error`].
@@ -35,6 +39,7 @@ mod address;
 mod error;
 mod limit;
 mod listener;
+mod operation;
 pub mod signal;
 #[cfg(feature = "std")]
 mod standard;
@@ -47,6 +52,7 @@ pub use crate::{
     address::ToSocketAddrs,
     error::Error,
     listener::{Incoming, TcpListener},
+    operation::{AcceptOperation, ReadyOperation, SignalOperation},
     stream::TcpStream,
     transfer::{Read, Write},
 };

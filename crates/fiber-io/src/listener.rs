@@ -4,13 +4,14 @@ use core::{iter::FusedIterator, mem::ManuallyDrop, net::SocketAddr, time::Durati
 
 use fiber_core::{
     Id, io,
-    request::{End, SocketOption},
+    request::{End, Interest, SocketOption},
 };
 
 use crate::{
     address::{ToSocketAddrs, each_address},
     error::Error,
     limit::Limit,
+    operation::{self, AcceptOperation, ReadyOperation},
     stream::{TcpStream, take_error},
 };
 
@@ -86,6 +87,36 @@ impl TcpListener {
     pub fn accept(&self) -> Result<(TcpStream, SocketAddr), Error> {
         let (id, peer) = io::accept(self.id, self.accept_limit.deadline())?;
         Ok((TcpStream::from_id(id), peer))
+    }
+
+    /// Accepts a connection that waits already; `None` when there is none. Never suspends.
+    ///
+    /// # Errors
+    /// As [`TcpListener::accept`].
+    pub fn try_accept(&self) -> Result<Option<(TcpStream, SocketAddr)>, Error> {
+        let accepted = io::try_accept(self.id)?;
+        Ok(accepted.map(|(id, peer)| (TcpStream::from_id(id), peer)))
+    }
+
+    /// The operation that accepts a connection. If another arm of its choice wins, none was
+    /// accepted: the connection waits for whoever asks next. No limit of time counts: give the
+    /// choice an arm for that.
+    ///
+    /// # Errors
+    /// What it gives is an error as [`TcpListener::accept`]'s.
+    #[must_use = "an operation does nothing until it is performed"]
+    pub fn accept_operation(&self) -> AcceptOperation {
+        operation::accept(self.id)
+    }
+
+    /// The operation that waits until a connection is there, and leaves it there: another fiber may
+    /// be faster to accept it.
+    ///
+    /// # Errors
+    /// What it gives is an error as [`TcpStream::readable_operation`]'s.
+    #[must_use = "an operation does nothing until it is performed"]
+    pub fn acceptable_operation(&self) -> ReadyOperation {
+        operation::ready(self.id, Interest::Readable)
     }
 
     /// The connections as they come, without end.

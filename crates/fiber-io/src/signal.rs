@@ -5,7 +5,10 @@ use core::mem::ManuallyDrop;
 pub use fiber_core::signal::Signal;
 use fiber_core::{Id, IoErrorKind, io, request::Extent, signal::SignalSet};
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    operation::{self, SignalOperation},
+};
 
 /// Signals that this program wants to be told of, as a handle that a fiber waits on.
 ///
@@ -97,6 +100,15 @@ impl Signals {
                 }
             }
         }
+    }
+
+    /// The operation that takes the next signal. If another arm of its choice wins, none was taken.
+    ///
+    /// # Errors
+    /// What it gives is an error as [`Signals::wait`]'s.
+    #[must_use = "an operation does nothing until it is performed"]
+    pub fn wait_operation(&self) -> SignalOperation {
+        operation::signal(self.id)
     }
 
     /// The id of what is waited on.

@@ -11,6 +11,7 @@ use crate::{
     address::{ToSocketAddrs, each_address},
     error::Error,
     limit::{self, Limit},
+    operation::{self, ReadyOperation},
 };
 
 /// A TCP connection: `std::net::TcpStream` on fibers.
@@ -198,6 +199,95 @@ impl TcpStream {
     pub fn writable(&self) -> Result<(), Error> {
         let deadline = self.write_limit.deadline();
         Ok(io::ready(self.id, Interest::Writable, deadline)?)
+    }
+
+    /// Reads what has come already; `None` when nothing has, `Some(0)` at the end of the stream.
+    /// Never suspends.
+    ///
+    /// # Errors
+    /// As a read's.
+    pub fn try_read(&self, into: &mut [u8]) -> Result<Option<usize>, Error> {
+        if into.is_empty() {
+            return Ok(Some(0));
+        }
+        Ok(io::try_recv(self.id, into)?)
+    }
+
+    /// Writes what the connection takes now, and gives how much; `None` when it takes nothing.
+    /// Never suspends.
+    ///
+    /// # Errors
+    /// As a write's.
+    pub fn try_write(&self, from: &[u8]) -> Result<Option<usize>, Error> {
+        if from.is_empty() {
+            return Ok(Some(0));
+        }
+        Ok(io::try_send(self.id, from)?)
+    }
+
+    /// The operation that waits until a read would not block: for a choice, or for a fiber that
+    /// holds no stack until then. It takes no bytes, so that an arm that loses leaves them where
+    /// they are; whoever has won reads with [`TcpStream::try_read`], since somebody else may have
+    /// been faster. No limit of time counts: give the choice an arm for that.
+    ///
+    /// It borrows nothing. When the stream is closed while it waits it gives `Closed`.
+    ///
+    /// # Errors
+    /// What it gives is an error when the stream is closed, `ForeignRuntime` on a fiber of another
+    /// runtime than the one that opened it, `NoRuntime` on a plain thread, `TooManyRequests` when
+    /// its worker has too many requests in flight. An error of the connection is readiness: the
+    /// read tells it.
+    ///
+    /// # Examples
+    /// Connections that are echoed, and that hold no stack while they are idle:
+    /// ```
+    /// use fiber_io::{TcpListener, TcpStream};
+    /// use fiber_sched::spawn_when;
+    /// # use fiber_io::{Read, Write};
+    ///
+    /// /// Answers what has come, and waits for more as a fiber that has not started.
+    /// fn echo(stream: TcpStream) {
+    ///     drop(spawn_when(stream.readable_operation(), move |ready| {
+    ///         ready?;
+    ///         let mut bytes = [0; 1024];
+    ///         match stream.try_read(&mut bytes)? {
+    ///             Some(0) => return Ok(()),
+    ///             Some(count) => (&stream).write_all(&bytes[..count])?,
+    ///             None => {}
+    ///         }
+    ///         echo(stream);
+    ///         Ok::<(), fiber_io::Error>(())
+    ///     }));
+    /// }
+    ///
+    /// # fn main_fiber() -> Result<(), fiber_io::Error> {
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut client = TcpStream::connect(listener.local_addr()?)?;
+    /// echo(listener.accept()?.0);
+    /// for message in [b"hello", b"world"] {
+    ///     let mut echoed = [0; 5];
+    ///     client.write_all(message)?;
+    ///     client.read_exact(&mut echoed)?;
+    ///     assert_eq!(&echoed, message);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # let linux = host_linux::Linux::new(host_linux::Config::default()).unwrap();
+    /// # fiber_sched::Runtime::builder(linux).run(main_fiber).unwrap().unwrap();
+    /// ```
+    #[must_use = "an operation does nothing until it is performed"]
+    pub fn readable_operation(&self) -> ReadyOperation {
+        operation::ready(self.id, Interest::Readable)
+    }
+
+    /// The operation that waits until a write would not block; otherwise as
+    /// [`TcpStream::readable_operation`], with [`TcpStream::try_write`].
+    ///
+    /// # Errors
+    /// What it gives is an error as [`TcpStream::readable_operation`]'s.
+    #[must_use = "an operation does nothing until it is performed"]
+    pub fn writable_operation(&self) -> ReadyOperation {
+        operation::ready(self.id, Interest::Writable)
     }
 
     /// The connection's id.

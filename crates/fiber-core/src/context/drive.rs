@@ -7,11 +7,11 @@ use core::{
     time::Duration,
 };
 
-use super::{Context, Id};
+use super::{Context, Id, Namespace};
 use crate::{
     env::{HostFault, TurnInfo, Undrained, Wait},
-    error::{IoErrorKind, Stale},
-    inflight::{Answer, IoWait},
+    error::{IoError, IoErrorKind, Stale},
+    inflight::{Answer, Asker, IoWait},
     registry::Received,
     request::{Completion, Outcome, RawDescriptor, Request, Token},
 };
@@ -187,15 +187,28 @@ impl Context {
             !completion.more,
             "only requests with one completion are staged"
         );
-        let wait = self.inflight.borrow_mut().remove(completion.token);
-        let Some(wait) = wait else {
-            tracing::warn!(target: "fiber::core", ?completion, "a completion without its request");
-            return false;
+        let asker = self.inflight.borrow_mut().remove(completion.token);
+        let wait = match asker {
+            Some(Asker::Frame(wait)) => wait,
+            Some(Asker::Arm(arm)) => {
+                // SAFETY: it has not been retracted, and this is its one terminal completion (I-12).
+                unsafe { self.deliver_arm(arm, completion.outcome) };
+                return true;
+            }
+            Some(Asker::Gone(id)) => {
+                // SAFETY: entered when the arm was published, and left here, once (I-4).
+                drop(unsafe { self.env().id_space().entered(id) });
+                return false;
+            }
+            None => {
+                tracing::warn!(target: "fiber::core", ?completion, "a completion without its request");
+                return false;
+            }
         };
         // SAFETY: the fiber is suspended in the frame that holds this until the answer is set, and
         // this is its one terminal completion (I-3).
         let wait: &IoWait = unsafe { wait.as_ref() };
-        let answer = self.adopt(wait, completion.outcome);
+        let answer = self.adopt(wait.opens, wait.owner, completion.outcome);
         let fiber = NonNull::new(wait.fiber.cast_mut());
         wait.answer.set(Some(answer));
         if let Some(fiber) = fiber {
@@ -206,25 +219,23 @@ impl Context {
     }
 
     /// Gives an opened descriptor its id and owner, before anybody asks whether it is still wanted.
-    pub(crate) fn adopt(&self, wait: &IoWait, outcome: Outcome) -> Answer {
-        match outcome {
-            Outcome::Done(number) => Answer::Done(number),
-            Outcome::Failed(error) => Answer::Failed(error),
-            Outcome::Opened(raw) => {
-                let space = self.env().id_space();
-                match self
-                    .shard
-                    .borrow_mut()
-                    .open(space, wait.opens, raw, wait.owner)
-                {
-                    Ok(id) => Answer::Opened(id),
-                    Err(_) => {
-                        self.stage_control(Request::Close { descriptor: raw });
-                        Answer::Failed(IoErrorKind::TooManyDescriptors.into())
-                    }
-                }
-            }
-        }
+    pub(crate) fn adopt(
+        &self,
+        opens: Namespace,
+        owner: Option<Id>,
+        outcome: Outcome,
+    ) -> Result<Answer, IoError> {
+        let raw = match outcome {
+            Outcome::Done(number) => return Ok(Answer::Done(number)),
+            Outcome::Failed(error) => return Err(error),
+            Outcome::Opened(raw) => raw,
+        };
+        let space = self.env().id_space();
+        let opened = self.shard.borrow_mut().open(space, opens, raw, owner);
+        opened.map(Answer::Opened).map_err(|_| {
+            self.stage_control(Request::Close { descriptor: raw });
+            IoErrorKind::TooManyDescriptors.into()
+        })
     }
 }
 

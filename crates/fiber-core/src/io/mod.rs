@@ -9,20 +9,28 @@
 //!                        │ cancelled, deadline, closed: stage Cancel, go on parking
 //! ```
 
+mod arm;
+mod operation;
 mod wait;
+
+pub use crate::inflight::Answer;
+
+pub(crate) use self::arm::Arm;
+pub use self::operation::{
+    Accept, AcceptOperation, Attempt, IoOperation, Ready, ReadyOperation, RecvByte,
+    RecvByteOperation, accept_operation, ready_operation, recv_byte_operation,
+};
 
 use core::{net::SocketAddr, ptr::NonNull};
 
 use crate::{
     context::Context,
-    env::{Instant, TryNow},
+    env::Instant,
     error::{IoError, IoErrorKind, Stale, StaleReason},
     id::{Id, Namespace},
-    inflight::Answer,
     registry::IdSpace,
     request::{
-        End, Extent, Interest, Lent, LentMut, Outcome, RawDescriptor, Request, Shutdown,
-        SocketOption,
+        End, Extent, Interest, Lent, LentMut, RawDescriptor, Request, Shutdown, SocketOption,
     },
     signal::{Signal, SignalSet},
 };
@@ -187,7 +195,7 @@ pub fn connect(to: SocketAddr, deadline: Option<Instant>) -> Result<Id, IoError>
 /// Listens for TCP connections.
 ///
 /// # Suspends
-/// For one turn when the address is in use: a descriptor that was just closed may still have it.
+/// For some turns when the address is in use: a descriptor that was just closed may still have it.
 ///
 /// # Errors
 /// As the host reports.
@@ -198,18 +206,20 @@ pub fn listen(at: SocketAddr, backlog: u32) -> Result<Id, IoError> {
         backlog,
     };
     // SAFETY: the address is a local of this frame (I-3).
-    match unsafe { immediate(&request, Namespace::LISTENER) } {
-        Err(error) if error.kind() == IoErrorKind::AddrInUse => {
-            // SAFETY: it lends no memory (I-3).
-            let closed = unsafe { perform(Request::Nop, Namespace::LISTENER, None) };
-            if closed.is_err() {
-                return Err(error);
-            }
+    let mut listening = unsafe { immediate(&request, Namespace::LISTENER) };
+    for _ in 0..CLOSING_TURNS {
+        if !matches!(&listening, Err(error) if error.kind() == IoErrorKind::AddrInUse) {
+            break;
         }
-        answer => return opened(answer?),
+        // SAFETY: it lends no memory (I-3).
+        let closed = unsafe { perform(Request::Nop, Namespace::LISTENER, None) };
+        if closed.is_err() {
+            break;
+        }
+        // SAFETY: as above (I-3).
+        listening = unsafe { immediate(&request, Namespace::LISTENER) };
     }
-    // SAFETY: as above (I-3).
-    opened(unsafe { immediate(&request, Namespace::LISTENER) }?)
+    opened(listening?)
 }
 
 /// Receives bytes that are there already; `None` when there are none.
@@ -218,24 +228,47 @@ pub fn listen(at: SocketAddr, backlog: u32) -> Result<Id, IoError> {
 /// `Stale`, `Unsupported` on a host that cannot tell without waiting, or as the host reports.
 pub fn try_recv(id: Id, into: &mut [u8]) -> Result<Option<usize>, IoError> {
     let into = LentMut::new(into);
-    Context::with(|context| {
-        let context = context.ok_or(IoErrorKind::NoRuntime)?;
-        let entered = context.env().id_space().enter(id, None)?;
-        let request = Request::Recv {
-            descriptor: entered.raw(),
+    // SAFETY: the slice is borrowed for this whole call (I-3).
+    let tried = unsafe {
+        try_on(id, |descriptor| Request::Recv {
+            descriptor,
             into,
             extent: Extent::Some,
-        };
-        // SAFETY: the slice is borrowed for this whole call, and nothing stays behind (I-3).
-        let tried = unsafe { context.port.borrow_mut().try_now(&request) };
-        match tried {
-            TryNow::Done(Outcome::Done(number)) => Ok(Some(bytes(Answer::Done(number)))),
-            TryNow::Done(Outcome::Failed(error)) => Err(error),
-            TryNow::Done(Outcome::Opened(_)) => Err(IoErrorKind::Other.into()),
-            TryNow::WouldBlock(_) => Ok(None),
-            TryNow::NotPossible => Err(IoErrorKind::Unsupported.into()),
-        }
-    })
+        })
+    };
+    Ok(tried?.map(bytes))
+}
+
+/// Sends what can be sent without waiting; `None` when nothing can.
+///
+/// # Errors
+/// As [`try_recv`].
+pub fn try_send(id: Id, from: &[u8]) -> Result<Option<usize>, IoError> {
+    let from = Lent::new(from);
+    // SAFETY: the slice is borrowed for this whole call (I-3).
+    let tried = unsafe {
+        try_on(id, |descriptor| Request::Send {
+            descriptor,
+            from,
+            extent: Extent::Some,
+        })
+    };
+    Ok(tried?.map(bytes))
+}
+
+/// Accepts a connection that waits already; `None` when there is none.
+///
+/// # Errors
+/// As [`try_recv`]; `TooManyDescriptors` at a limit, with the connection closed.
+pub fn try_accept(id: Id) -> Result<Option<(Id, SocketAddr)>, IoError> {
+    let mut address = UNKNOWN;
+    let peer = NonNull::from_mut(&mut address);
+    // SAFETY: the address is a local of this frame (I-3).
+    let tried = unsafe { try_on(id, |descriptor| Request::Accept { descriptor, peer }) };
+    match tried? {
+        Some(answer) => Ok(Some((opened(answer)?, address))),
+        None => Ok(None),
+    }
 }
 
 /// Opens a descriptor from which these signals are read, a byte each.
@@ -329,20 +362,23 @@ pub fn close(id: Id) -> Result<(), Stale> {
     })
 }
 
+/// How many turns a closed descriptor may need to be gone: its last requests are cancelled, they
+/// end, and it is closed.
+const CLOSING_TURNS: u32 = 3;
+
 const UNKNOWN: SocketAddr =
     SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
 
 fn bytes(answer: Answer) -> usize {
     match answer {
         Answer::Done(number) => usize::try_from(number).unwrap_or(usize::MAX),
-        Answer::Opened(_) | Answer::Failed(_) => 0,
+        Answer::Opened(_) => 0,
     }
 }
 
 fn opened(answer: Answer) -> Result<Id, IoError> {
     match answer {
         Answer::Opened(id) => Ok(id),
-        Answer::Failed(error) => Err(error),
         Answer::Done(_) => Err(IoErrorKind::Other.into()),
     }
 }
@@ -361,15 +397,7 @@ unsafe fn on(
     request: impl FnOnce(RawDescriptor) -> Request,
 ) -> Result<Answer, IoError> {
     let done = Context::with_current(|context, fiber| {
-        let entered = context
-            .env()
-            .id_space()
-            .enter(id, Some(context.worker().0))?;
-        // Whoever closes it could not have our request cancelled: workers are known by their
-        // numbers, and those are the other runtime's.
-        if entered.runtime() != context.runtime() {
-            return Err(IoErrorKind::ForeignRuntime.into());
-        }
+        let entered = context.enter_here(id)?;
         let request = request(entered.raw());
         // SAFETY: by the caller's promise (I-3).
         let answer =
@@ -398,6 +426,22 @@ unsafe fn perform(
         context.conclude(fiber, answer)
     });
     done.unwrap_or_else(|| Err(IoErrorKind::NoRuntime.into()))
+}
+
+/// Tries a request on the descriptor that `id` names, once, without waiting.
+///
+/// # Safety
+/// Memory named by the request is borrowed for the whole call.
+unsafe fn try_on(
+    id: Id,
+    request: impl FnOnce(RawDescriptor) -> Request,
+) -> Result<Option<Answer>, IoError> {
+    Context::with(|context| {
+        let context = context.ok_or(IoErrorKind::NoRuntime)?;
+        let entered = context.enter_here(id)?;
+        // SAFETY: by the caller's promise (I-3).
+        unsafe { context.try_now(&request(entered.raw()), context.process()) }
+    })
 }
 
 fn immediate_on(id: Id, request: impl FnOnce(RawDescriptor) -> Request) -> Result<Answer, IoError> {

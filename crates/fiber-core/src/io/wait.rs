@@ -8,8 +8,8 @@ use crate::{
     env::{Instant, TryNow},
     error::{IoError, IoErrorKind},
     fiber::Header,
-    id::Namespace,
-    inflight::{Answer, IoWait},
+    id::{Id, Namespace},
+    inflight::{Answer, Asker, IoWait},
     registry::Entered,
     request::{Request, Token},
     timer::{Armed, TimerNode},
@@ -41,13 +41,41 @@ impl Context {
         );
         // SAFETY: by the caller's promise (I-3).
         let tried = unsafe { self.port.borrow_mut().try_now(request) };
-        let TryNow::Done(outcome) = tried else {
-            return Err(IoErrorKind::Unsupported.into());
-        };
-        match self.adopt(&self.new_wait(core::ptr::null(), opens), outcome) {
-            Answer::Failed(error) => Err(error),
-            answer => Ok(answer),
+        match tried {
+            TryNow::Done(outcome) => self.adopt(opens, self.process(), outcome),
+            _ => Err(IoErrorKind::Unsupported.into()),
         }
+    }
+
+    /// Does `request`, if it can be done without waiting; a connection that it opens belongs to
+    /// `owner`.
+    ///
+    /// # Safety
+    /// Memory named by `request` is valid during the call.
+    pub(super) unsafe fn try_now(
+        &self,
+        request: &Request,
+        owner: Option<Id>,
+    ) -> Result<Option<Answer>, IoError> {
+        // SAFETY: by the caller's promise, and nothing stays behind (I-3).
+        let tried = unsafe { self.port.borrow_mut().try_now(request) };
+        match tried {
+            TryNow::Done(outcome) => self.adopt(Namespace::STREAM, owner, outcome).map(Some),
+            TryNow::WouldBlock(_) => Ok(None),
+            TryNow::NotPossible => Err(IoErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Enters what `id` names, for requests of this worker.
+    pub(super) fn enter_here(&self, id: Id) -> Result<Entered<'_>, IoError> {
+        let space = self.env().id_space();
+        let entered = space.enter(id, Some(self.worker().0))?;
+        // Whoever closes it could not have our request cancelled: workers are known by their
+        // numbers, and those are the other runtime's.
+        if entered.runtime() != self.runtime() {
+            return Err(IoErrorKind::ForeignRuntime.into());
+        }
+        Ok(entered)
     }
 
     fn new_wait(&self, fiber: *const Header, opens: Namespace) -> IoWait {
@@ -79,7 +107,11 @@ impl Context {
             // What the caller has closed here is closed before what it asks for next.
             self.receive_closing();
             let wait = self.new_wait(fiber, opens);
-            let Some(token) = self.inflight.borrow_mut().insert(NonNull::from_ref(&wait)) else {
+            let Some(token) = self
+                .inflight
+                .borrow_mut()
+                .insert(Asker::Frame(NonNull::from_ref(&wait)))
+            else {
                 return Err(IoErrorKind::TooManyRequests.into());
             };
             let lent = LentOut;
@@ -120,7 +152,7 @@ impl Context {
         };
         drop(armed);
         match answer {
-            Answer::Failed(error) if error.kind() == IoErrorKind::Cancelled => {
+            Err(error) if error.kind() == IoErrorKind::Cancelled => {
                 let closing = entered.is_some_and(Entered::is_closing);
                 Err(if timer.has_fired() {
                     IoErrorKind::TimedOut.into()
@@ -131,8 +163,7 @@ impl Context {
                     IoErrorKind::Interrupted.into()
                 })
             }
-            Answer::Failed(error) => Err(error),
-            answer => Ok(answer),
+            answer => answer,
         }
     }
 

@@ -128,6 +128,21 @@ impl IdSpace {
         })
     }
 
+    /// Takes up again what was entered and forgotten.
+    ///
+    /// # Safety
+    /// An [`Entered`] of `id` was passed to `mem::forget`, and this is called once for it.
+    pub(crate) unsafe fn entered(&self, id: Id) -> Entered<'_> {
+        let (chunk, entry) = self
+            .find(id)
+            .expect("what somebody is inside of is not freed");
+        Entered {
+            chunk,
+            entry,
+            key: id.key(),
+        }
+    }
+
     /// Closes what `id` names: nobody enters it any more, and its shard frees it when the last one
     /// has left. Never waits; legal from any thread, once an incarnation.
     ///
