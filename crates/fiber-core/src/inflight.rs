@@ -59,6 +59,7 @@ pub(crate) struct Inflight {
     slots: Slab<Asker>,
     generations: Vec<u32>,
     max: usize,
+    orphans: usize,
 }
 
 impl Inflight {
@@ -67,11 +68,17 @@ impl Inflight {
             slots: Slab::new(),
             generations: Vec::new(),
             max: max as usize,
+            orphans: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether something goes on that nobody waits for.
+    pub(crate) fn has_orphans(&self) -> bool {
+        self.orphans > 0
     }
 
     /// Enters a request; `None` at the bound.
@@ -95,6 +102,7 @@ impl Inflight {
             "an arm knows of its completion"
         );
         self.slots[token.slot() as usize] = Asker::Gone(id);
+        self.orphans += 1;
     }
 
     /// Takes the request out whose terminal completion has come; `None` for a token of old.
@@ -105,6 +113,7 @@ impl Inflight {
         }
         let asker = self.slots.try_remove(slot)?;
         self.generations[slot] = token.generation().wrapping_add(1);
+        self.orphans -= usize::from(matches!(asker, Asker::Gone(_)));
         Some(asker)
     }
 }

@@ -207,13 +207,18 @@ pub fn listen(at: SocketAddr, backlog: u32) -> Result<Id, IoError> {
     };
     // SAFETY: the address is a local of this frame (I-3).
     let mut listening = unsafe { immediate(&request, Namespace::LISTENER) };
-    for _ in 0..CLOSING_TURNS {
+    let (mut turns, mut quiet) = (0, 0);
+    while quiet < CLOSING_TURNS && turns < CLOSING_TURNS_MAX {
         if !matches!(&listening, Err(error) if error.kind() == IoErrorKind::AddrInUse) {
             break;
         }
+        turns += 1;
+        quiet += u32::from(!Context::with(|context| {
+            context.is_some_and(|context| context.inflight.borrow().has_orphans())
+        }));
         // SAFETY: it lends no memory (I-3).
-        let closed = unsafe { perform(Request::Nop, Namespace::LISTENER, None) };
-        if closed.is_err() {
+        let turned = unsafe { perform(Request::Nop, Namespace::LISTENER, None) };
+        if turned.is_err() {
             break;
         }
         // SAFETY: as above (I-3).
@@ -362,9 +367,10 @@ pub fn close(id: Id) -> Result<(), Stale> {
     })
 }
 
-/// How many turns a closed descriptor may need to be gone: its last requests are cancelled, they
-/// end, and it is closed.
-const CLOSING_TURNS: u32 = 3;
+/// How many turns a closed descriptor needs to be gone, once nothing is in flight on it any more.
+const CLOSING_TURNS: u32 = 2;
+/// How many turns are given to requests that nobody waits for, and that may be on it.
+const CLOSING_TURNS_MAX: u32 = 256;
 
 const UNKNOWN: SocketAddr =
     SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
