@@ -240,4 +240,6 @@ impl Context {
 }
 
 #[cfg(all(test, not(loom)))]
+mod arms;
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -18,7 +18,7 @@ use crate::{
     timer::TimerNode,
 };
 
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 struct Nobody;
 
@@ -53,7 +53,7 @@ impl Schedule for Nobody {
     }
 }
 
-fn context(env: &Arc<ScriptEnv>) -> Context {
+pub(super) fn context(env: &Arc<ScriptEnv>) -> Context {
     let worker = WorkerId(0);
     let port = env.open_port(worker, &PortConfig::default());
     let parts = Parts {
