@@ -73,6 +73,37 @@ pub(super) fn a_cancelled_ready_completes_once_as_cancelled(bench: &Bench<'_>) {
     });
 }
 
+pub(super) fn a_cancel_that_races_with_readiness_ends_it_once(bench: &Bench<'_>) {
+    bench.port(&[NETWORK, &[RequestKind::Ready]], |rig| {
+        let pair = rig.pair();
+        for round in 0..60 {
+            let ready = rig.ready(pair.server, Interest::Readable);
+            if round % 2 == 0 {
+                rig.turn(Wait::No);
+            }
+            let sent = (round % 3 == 0).then(|| rig.send(pair.client, b"x", Extent::All));
+            if round % 4 < 2 {
+                rig.turn(Wait::No);
+            }
+            rig.cancel(ready);
+            if round % 5 == 0 {
+                rig.cancel(ready);
+            }
+            let ended = rig.finish(ready);
+            let Some(sent) = sent else {
+                assert!(ended.is_cancelled(), "nothing was sent");
+                continue;
+            };
+            let fine = ended.is_cancelled() || ended.outcome == Outcome::Done(0);
+            assert!(fine, "it ended with {:?}", ended.outcome);
+            assert_eq!(rig.finish(sent).done(), 1);
+            let again = rig.ready(pair.server, Interest::Readable);
+            assert_eq!(rig.finish(again).outcome, Outcome::Done(0));
+            assert_eq!(rig.recv_all(pair.server, 1), b"x", "it is still there");
+        }
+    });
+}
+
 pub(super) fn a_cancelled_connect_ends_either_way(bench: &Bench<'_>) {
     bench.port(&[NETWORK], |rig| {
         let (_, address) = rig.listener(1);

@@ -176,6 +176,7 @@ macro_rules! __each_law {
                 a_cancel_in_the_turn_of_its_request_works
                 a_cancelled_accept_takes_no_connection
                 a_cancelled_ready_completes_once_as_cancelled
+                a_cancel_that_races_with_readiness_ends_it_once
                 a_cancelled_connect_ends_either_way
                 a_cancelled_send_tells_how_much_was_sent
                 a_cancel_that_races_with_bytes_loses_none

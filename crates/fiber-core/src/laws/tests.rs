@@ -235,6 +235,10 @@ const CAUGHT: &[(Fault, &str)] = &[
         Fault::CancelHitsTheDescriptor,
         "a_cancelled_ready_completes_once_as_cancelled",
     ),
+    (
+        Fault::CancelIsDone,
+        "a_cancel_that_races_with_readiness_ends_it_once",
+    ),
     (Fault::CancelIsDone, "a_cancelled_connect_ends_either_way"),
     (
         Fault::CancelHidesBytesSent,
