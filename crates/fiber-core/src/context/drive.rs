@@ -191,7 +191,7 @@ impl Context {
         let wait = match asker {
             Some(Asker::Frame(wait)) => wait,
             Some(Asker::Arm(arm)) => {
-                // SAFETY: it has not been retracted, and this is its one terminal completion (I-12).
+                // SAFETY: it has not been retracted, and this is its one completion (I-12).
                 unsafe { self.deliver_arm(arm, completion.outcome) };
                 return true;
             }
@@ -201,7 +201,9 @@ impl Context {
                 return false;
             }
             None => {
-                tracing::warn!(target: "fiber::core", ?completion, "a completion without its request");
+                tracing::warn!(
+                    target: "fiber::core", ?completion, "a completion without its request"
+                );
                 return false;
             }
         };

@@ -13,7 +13,7 @@ use crate::{
 
 /// Waits until a descriptor is ready, and does then what can be done at once.
 ///
-/// It has an id and no borrow, so it may outlive its handle: it gives `Stale` then, or `Closed` when
+/// It has an id and no borrow, so it may outlive its handle: it gives `Stale` then, or `Closed` if
 /// the handle was closed while it waited. Fibers perform it, and may wait for it before they start;
 /// on a plain thread it gives `NoRuntime`, as all input and output.
 ///
@@ -41,9 +41,9 @@ pub type RecvByteOperation = IoOperation<RecvByte>;
 /// faster then.
 ///
 /// # Errors
-/// Its value is `Closed` when the descriptor is closed meanwhile, `Stale` when it was closed before,
-/// `ForeignRuntime` and `NoRuntime` where it cannot be waited for, `TooManyRequests` at the limit of
-/// the worker, or as the host reports.
+/// Its value is `Closed` when the descriptor is closed meanwhile, `Stale` when it was closed
+/// before, `ForeignRuntime` and `NoRuntime` where it cannot be waited for, `TooManyRequests` at the
+/// limit of the worker, or as the host reports.
 pub const fn ready_operation(id: Id, interest: Interest) -> ReadyOperation {
     IoOperation::new(id, Ready(interest))
 }
