@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use std::thread;
 
-use super::{Reply, Stage, parts::ThreadUnpark, world::InFlight};
+use super::{Reply, Stage, parts::ThreadUnpark, signals::Signals, world::InFlight};
 use crate::{
     IoErrorKind,
     env::{
@@ -28,8 +28,39 @@ pub(super) struct ScriptPort {
 
 struct Read {
     token: Token,
-    from: RawDescriptor,
-    into: LentMut,
+    what: What,
+}
+
+/// What is asked about signals.
+#[derive(Clone, Copy)]
+enum What {
+    Recv(RawDescriptor, LentMut),
+    Ready(RawDescriptor),
+}
+
+impl What {
+    fn of(request: &Request, signals: &Signals) -> Option<Self> {
+        match *request {
+            Request::Recv {
+                descriptor, into, ..
+            } if signals.has(descriptor) => Some(Self::Recv(descriptor, into)),
+            Request::Ready {
+                descriptor,
+                interest: Interest::Readable,
+            } if signals.has(descriptor) => Some(Self::Ready(descriptor)),
+            _ => None,
+        }
+    }
+
+    /// # Safety
+    /// What it names is lent.
+    unsafe fn attempt(self, signals: &mut Signals) -> Option<Outcome> {
+        match self {
+            // SAFETY: by the caller's promise (I-3).
+            Self::Recv(from, into) => unsafe { signals.read(from, into) },
+            Self::Ready(of) => signals.has_unread(of).then_some(Outcome::Done(0)),
+        }
+    }
 }
 
 impl ScriptPort {
@@ -53,19 +84,14 @@ impl ScriptPort {
             _ => {
                 let reply = self.reply(&request);
                 let mut world = self.stage.world();
-                if let Request::Recv {
-                    descriptor: from,
-                    into,
-                    ..
-                } = request
-                    && reply == Reply::Never
-                    && world.signals.has(from)
+                if reply == Reply::Never
+                    && let Some(what) = What::of(&request, &world.signals)
                 {
                     // SAFETY: lent until the request is over, which it is not (I-3).
-                    if let Some(outcome) = unsafe { world.signals.read(from, into) } {
+                    if let Some(outcome) = unsafe { what.attempt(&mut world.signals) } {
                         return world.port(self.number).deliver(token, outcome);
                     }
-                    self.reads.push(Read { token, from, into });
+                    self.reads.push(Read { token, what });
                 }
                 let port = world.port(self.number);
                 let end = match reply {
@@ -113,7 +139,7 @@ impl ScriptPort {
                 return false;
             };
             // SAFETY: in flight, so what it lends is still lent (I-3).
-            match unsafe { world.signals.read(read.from, read.into) } {
+            match unsafe { read.what.attempt(&mut world.signals) } {
                 Some(outcome) => {
                     world.port(self.number).end(index, outcome);
                     false
@@ -195,15 +221,13 @@ unsafe impl Port for ScriptPort {
     }
 
     unsafe fn try_now(&mut self, request: &Request) -> TryNow {
-        if let Request::Recv {
-            descriptor, into, ..
-        } = *request
-            && self.stage.world().signals.has(descriptor)
-        {
+        let mut world = self.stage.world();
+        if let Some(what) = What::of(request, &world.signals) {
             // SAFETY: the caller's promise (I-3).
-            let read = unsafe { self.stage.world().signals.read(descriptor, into) };
-            return read.map_or(TryNow::WouldBlock(Interest::Readable), TryNow::Done);
+            let done = unsafe { what.attempt(&mut world.signals) };
+            return done.map_or(TryNow::WouldBlock(Interest::Readable), TryNow::Done);
         }
+        drop(world);
         if !request.is_immediate() {
             return TryNow::NotPossible;
         }

@@ -56,6 +56,12 @@ impl Signals {
         self.open.iter().any(|told| told.raw == raw)
     }
 
+    /// Whether something is unread of `raw`.
+    pub(super) fn has_unread(&self, raw: RawDescriptor) -> bool {
+        let unread = |told: &Told| told.raw == raw && !told.unread.is_empty();
+        self.open.iter().any(unread)
+    }
+
     /// Reads what is unread of `raw`, as much as there is whatever the extent; how many, and `None`
     /// when it has to wait.
     ///

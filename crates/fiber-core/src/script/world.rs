@@ -114,7 +114,7 @@ impl World {
     pub(super) fn look_again(&mut self, descriptors: &[RawDescriptor]) {
         for port in self.ports.iter_mut().flatten() {
             let reads = |request: &InFlight| {
-                request.kind == RequestKind::Recv
+                matches!(request.kind, RequestKind::Recv | RequestKind::Ready)
                     && request
                         .descriptor
                         .is_some_and(|on| descriptors.contains(&on))

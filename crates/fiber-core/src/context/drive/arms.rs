@@ -12,10 +12,14 @@ use crate::{
     IoError, IoErrorKind,
     env::Wait,
     id::{Id, Namespace},
-    io::{ReadyOperation, accept_operation, ready_operation},
+    io::{
+        ReadyOperation, accept_operation, open_signals, raise_signal, ready_operation,
+        recv_byte_operation, try_recv,
+    },
     operation::{CellState, Operation, Published, WaitCell, Waiter},
     request::{Interest, Outcome, RawDescriptor, RequestKind},
     script::ScriptEnv,
+    signal::{Signal, SignalSet},
 };
 
 const READY: Outcome = Outcome::Done(0);
@@ -39,7 +43,7 @@ fn arm(id: Id) -> Pin<Box<ReadyOperation>> {
 }
 
 /// Publishes as arm 3 and gives the request to the host.
-fn publish(context: &Context, arm: &mut Pin<Box<ReadyOperation>>, cell: &WaitCell) {
+fn publish(context: &Context, arm: &mut Pin<Box<impl Operation>>, cell: &WaitCell) {
     // SAFETY: both stay until the arm is retracted, in each of these tests (I-12).
     let published = unsafe { arm.as_mut().publish(cell, 3) };
     assert_eq!(published, Published::Waiting);
@@ -147,6 +151,64 @@ fn a_completion_for_a_performer_that_another_arm_has_won_changes_nothing() {
         );
         loser.as_mut().retract(None);
         assert_eq!(context.inflight(), 0, "there is nothing to cancel");
+    });
+}
+
+#[test]
+fn what_has_come_is_taken_for_an_arm_that_wins_and_left_by_one_that_has_lost() {
+    on_a_worker(|_, context, _, _| {
+        let signals = open_signals(SignalSet::new(&[Signal::User1])).unwrap();
+        for loses in [false, true, false] {
+            let cell = WaitCell::new(Waiter::nobody());
+            let mut byte = Box::pin(recv_byte_operation(signals));
+            publish(context, &mut byte, &cell);
+            raise_signal(Signal::User1).unwrap();
+            if loses {
+                cell.claim_own().unwrap().settle(9);
+            }
+            context.turn(Wait::No).unwrap();
+            let left = try_recv(signals, &mut [0]).unwrap();
+            if loses {
+                byte.as_mut().retract(None);
+                assert_eq!((cell.state(), left), (CellState::Settled(9), Some(1)));
+                continue;
+            }
+            assert_eq!((cell.state(), left), (CellState::Settled(3), None));
+            byte.as_mut().retract(Some(0));
+            // SAFETY: it was committed and retracted, and is finished once (I-12).
+            let taken = unsafe { byte.as_mut().finish(0) };
+            assert_eq!(taken, Ok(Some(Signal::User1.number())));
+        }
+        context.env().id_space().close(signals).unwrap();
+    });
+}
+
+#[test]
+fn what_is_gone_when_it_is_taken_is_waited_for_again() {
+    on_a_worker(|_, context, _, cell| {
+        let signals = open_signals(SignalSet::new(&[Signal::User1])).unwrap();
+        let other = WaitCell::new(Waiter::nobody());
+        let (mut first, mut second) = (
+            Box::pin(recv_byte_operation(signals)),
+            Box::pin(recv_byte_operation(signals)),
+        );
+        publish(context, &mut first, cell);
+        publish(context, &mut second, &other);
+        raise_signal(Signal::User1).unwrap();
+        context.turn(Wait::No).unwrap();
+        let waits = |cell: &WaitCell| cell.state() == CellState::Waiting;
+        assert!(waits(cell) != waits(&other), "one signal, told once");
+        context.turn(Wait::No).unwrap();
+        raise_signal(Signal::User1).unwrap();
+        context.turn(Wait::No).unwrap();
+        assert!(!waits(cell) && !waits(&other));
+        for arm in [&mut first, &mut second] {
+            arm.as_mut().retract(Some(0));
+            // SAFETY: it was committed and retracted, and is finished once (I-12).
+            let taken = unsafe { arm.as_mut().finish(0) };
+            assert_eq!(taken, Ok(Some(Signal::User1.number())));
+        }
+        context.env().id_space().close(signals).unwrap();
     });
 }
 
