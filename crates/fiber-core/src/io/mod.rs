@@ -8,6 +8,9 @@
 //! enter(id) ─▶ stage ─▶ park … ─▶ terminal completion ─▶ leave(id)
 //!                        │ cancelled, deadline, closed: stage Cancel, go on parking
 //! ```
+//!
+//! What lends nothing can also be an arm of a choice: [`IoOperation`]. It waits for readiness, and
+//! takes what is there when it wins.
 
 mod arm;
 mod operation;
