@@ -8,7 +8,7 @@ use crate::{context::Context, id::Id};
 /// Why a fiber was cancelled: a message, if there was one, and the fiber that asked.
 ///
 /// It travels: whoever cancels gives it, the cancelled fiber may read it with
-/// [`cancel_reason`](crate::park::cancel_reason), and who joins gets it in
+/// [`cancel_reason`](crate::cancel::cancel_reason), and who joins gets it in
 /// [`ExitReason::Cancelled`](super::ExitReason::Cancelled). The first who asks says why; later ones
 /// change nothing.
 ///

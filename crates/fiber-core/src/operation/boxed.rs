@@ -57,7 +57,7 @@ struct Group {
 }
 
 /// A choice of any number of operations, in place of [`choose!`](crate::choose) where the number
-/// is known only as the program runs. Of none it is [`never`](super::never). Allocates.
+/// is known only as the program runs. Of none it is [`never`](super::never()). Allocates.
 ///
 /// A choice has at most 65 535 arms, those of the choices in it included; performing a larger one
 /// panics.

@@ -62,7 +62,7 @@ unsafe impl<T> Operation for Always<T> {
     }
 }
 
-/// See [`never`].
+/// See [`never()`].
 #[derive(Clone, Copy, Debug)]
 pub struct Never<T>(PhantomData<fn() -> T>);
 
