@@ -11,6 +11,7 @@ mod meetings;
 mod moments;
 mod nacks;
 mod reports;
+mod runtimes;
 #[path = "../scheduler/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the scheduler")]
 mod support;
