@@ -15,13 +15,14 @@
 //! [`mask`]: crate::park::mask
 
 use alloc::boxed::Box;
-use core::{cell::Cell, pin::Pin};
+use core::pin::Pin;
 
 use crate::{
     context::Context,
     env::{Payload, Unwind},
     fiber::{ExitReason, Header, PanicPayload, Reason, Unwinding},
     operation::{Operation, Published, WaitCell},
+    park::Masked,
 };
 
 /// What a fiber is told that was asked to unwind by a `timeout` around it.
@@ -74,7 +75,7 @@ pub fn unmask<T>(body: impl FnOnce() -> T) -> Result<T, Cancelled> {
         if fiber.interrupt().is_some() {
             return Err(cancelled(fiber));
         }
-        let _unmasked = Unmasked::new(fiber.mask());
+        let _unmasked = Masked::open(fiber);
         match catch(context.env(), &mut run) {
             Ok(value) => Ok(value),
             Err(Caught::Interrupt(unwinding)) => {
@@ -90,27 +91,6 @@ pub fn unmask<T>(body: impl FnOnce() -> T) -> Result<T, Cancelled> {
 fn cancelled(fiber: &Header) -> Cancelled {
     let reason = fiber.cancel_reason().unwrap_or(LATE);
     Cancelled { reason }
-}
-
-/// No mask is open until this is dropped.
-struct Unmasked<'fiber> {
-    depth: &'fiber Cell<u32>,
-    before: u32,
-}
-
-impl<'fiber> Unmasked<'fiber> {
-    fn new(depth: &'fiber Cell<u32>) -> Self {
-        Self {
-            before: depth.replace(0),
-            depth,
-        }
-    }
-}
-
-impl Drop for Unmasked<'_> {
-    fn drop(&mut self) {
-        self.depth.set(self.before);
-    }
 }
 
 /// Runs `body` and gives the panic that ended it. As `std::panic::catch_unwind`, but what unwinds a

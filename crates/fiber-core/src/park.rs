@@ -13,6 +13,7 @@ use crate::{
     env::{Instant, Site, hooks},
     fiber::{Fiber, Header, Interrupt},
     primitive::{AtomicU32, Ordering},
+    timeout::TimeoutScope,
     timer::{Armed, TimerNode},
 };
 
@@ -284,7 +285,7 @@ pub fn current() -> Option<Fiber> {
 pub fn mask<T>(body: impl FnOnce() -> T) -> T {
     let mut body = Some(body);
     let masked = Context::with_current(|_, fiber| {
-        let _masked = Masked::new(fiber.mask());
+        let _masked = Masked::new(fiber);
         body.take().map(|body| body())
     });
     match masked.flatten() {
@@ -317,17 +318,47 @@ impl Drop for Since<'_> {
     }
 }
 
-/// A mask that is open; closed when this is dropped.
-pub(crate) struct Masked<'fiber>(&'fiber Cell<u32>);
+/// A mask that is open, or a region in which none is; what was before is back when this is dropped.
+pub(crate) struct Masked<'fiber> {
+    fiber: &'fiber Header,
+    before: u32,
+}
 
 impl<'fiber> Masked<'fiber> {
-    pub(crate) fn new(depth: &'fiber Cell<u32>) -> Self {
-        depth.set(depth.get() + 1);
-        Self(depth)
+    /// Protects from everything that is around: from a cancel, and from the end of each part of the
+    /// fiber's work that is open.
+    pub(crate) fn new(fiber: &'fiber Header) -> Self {
+        Self::put(fiber, 1 + TimeoutScope::count(fiber.scopes().get()))
+    }
+
+    /// Protects from nothing, whatever masks are open.
+    pub(crate) fn open(fiber: &'fiber Header) -> Self {
+        Self::put(fiber, 0)
+    }
+
+    fn put(fiber: &'fiber Header, mask: u32) -> Self {
+        let before = fiber.mask().replace(mask);
+        Self { fiber, before }
     }
 }
 
 impl Drop for Masked<'_> {
+    fn drop(&mut self) {
+        self.fiber.mask().set(self.before);
+    }
+}
+
+/// A count that is higher by one until this is dropped.
+pub(crate) struct Raised<'count>(&'count Cell<u32>);
+
+impl<'count> Raised<'count> {
+    pub(crate) fn new(count: &'count Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Raised<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -374,7 +405,7 @@ pub fn no_suspend<T>(body: impl FnOnce() -> T) -> T {
     let mut body = Some(body);
     let since = Location::caller();
     let inside = Context::with_current(|context, _| {
-        let _guard = Masked::new(context.no_suspend_depth());
+        let _guard = Raised::new(context.no_suspend_depth());
         let _since = Since::new(context.no_suspend_since(), since);
         body.take().map(|body| body())
     });

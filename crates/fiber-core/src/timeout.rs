@@ -28,8 +28,8 @@ impl Elapsed {
 /// that a fiber has open form a list.
 pub(crate) struct TimeoutScope {
     outer: *const Self,
-    /// How many masks are open around it: those do not protect what is inside of it.
-    masks: u32,
+    /// How many parts are around it: by that a mask tells those apart that it was opened in.
+    around: u32,
     timer: TimerNode,
     /// What ends it instead of time; null if nothing does.
     stop: *const AtomicBool,
@@ -40,10 +40,17 @@ impl TimeoutScope {
     pub(crate) fn new(fiber: &Header, stop: Option<&AtomicBool>) -> Self {
         Self {
             outer: fiber.scopes().get(),
-            masks: fiber.mask().get(),
+            around: Self::count(fiber.scopes().get()),
             timer: TimerNode::new(),
             stop: stop.map_or(ptr::null(), ptr::from_ref),
         }
+    }
+
+    /// How many parts a fiber has open, of which this is the innermost.
+    pub(crate) fn count(innermost: *const Self) -> u32 {
+        // SAFETY: it lies in a frame of the fiber that asks, and leaves the list before that frame
+        // is left (I-12).
+        unsafe { innermost.as_ref() }.map_or(0, |scope| scope.around + 1)
     }
 
     fn has_expired(&self) -> bool {
@@ -53,14 +60,14 @@ impl TimeoutScope {
     }
 
     /// The name (address) of the outermost part from `innermost` on that is to end, of those that
-    /// the innermost of `masks` masks does not protect.
-    pub(crate) fn outermost_expired(innermost: *const Self, masks: u32) -> Option<usize> {
+    /// `mask` does not protect: a fiber's, see [`Header::mask`].
+    pub(crate) fn outermost_expired(innermost: *const Self, mask: u32) -> Option<usize> {
         let mut expired = None;
         let mut at = innermost;
         // SAFETY: they lie in frames of the fiber that asks, and leave the list before their frame
         // is left (I-12).
         while let Some(scope) = unsafe { at.as_ref() } {
-            if scope.masks >= masks && scope.has_expired() {
+            if scope.around + 1 >= mask && scope.has_expired() {
                 expired = Some(ptr::from_ref(scope).addr());
             }
             at = scope.outer;

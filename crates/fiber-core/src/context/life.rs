@@ -14,7 +14,7 @@ use crate::{
     env::{Payload, Unwind},
     fiber::{ExitReason, Fiber, FiberQueue, Header, Reason, Runnable},
     operation::Waits,
-    park::{BUDGET, Masked},
+    park::{BUDGET, Masked, Raised},
     request::RawDescriptor,
     stack::OwnedStack,
 };
@@ -198,7 +198,7 @@ impl Context {
             // park and panic. It is masked, so that it can do the former.
             tell(context, header, "started");
             if header.is_cancelled() {
-                let _masked = Masked::new(header.mask());
+                let _masked = Masked::new(header);
                 clean_up(context.env(), || {
                     header.fail(raw, ExitReason::unstarted(header));
                 });
@@ -206,7 +206,7 @@ impl Context {
                 header.run(raw, context.env());
             }
             if header.result_is_orphaned() {
-                let _masked = Masked::new(header.mask());
+                let _masked = Masked::new(header);
                 clean_up(context.env(), || header.discard(raw));
             }
             header.drop_locals(|drop_it| clean_up(context.env(), drop_it));
@@ -298,7 +298,7 @@ impl Context {
     /// `tell` may suspend.
     pub fn report(&self, mut tell: impl FnMut(FiberReport<'_>)) {
         // Another fiber's end would take the list apart under us.
-        let _guard = Masked::new(self.no_suspend_depth());
+        let _guard = Raised::new(self.no_suspend_depth());
         self.each_started(|header| {
             tell(header.report());
         });

@@ -13,7 +13,7 @@ use core::{
 use corosensei::CoroutineResult;
 
 use super::{Context, FiberReport};
-use crate::{env::Trace, fiber::Header, park::Masked};
+use crate::{env::Trace, fiber::Header, park::Raised};
 
 /// Taking a backtrace needs some kilobytes: a fiber that has less than this left is not asked.
 const STACK_LEFT_MIN: usize = 16 << 10;
@@ -70,7 +70,7 @@ impl Context {
         mut tell: impl FnMut(FiberReport<'_>, &[usize]),
     ) {
         // Another fiber's end would take the list apart under us.
-        let _guard = Masked::new(self.no_suspend_depth());
+        let _guard = Raised::new(self.no_suspend_depth());
         let mut told = 0;
         self.each_started(|header| {
             if told < max {

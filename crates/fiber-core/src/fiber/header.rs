@@ -276,6 +276,8 @@ impl Header {
         self.is_cancelled().then(|| self.reason.lock().clone())
     }
 
+    /// From what the innermost mask protects the fiber. 0: from nothing, there is none. n + 1: from
+    /// a cancel, and from the end of the n outermost parts of its work that are open.
     pub(crate) fn mask(&self) -> &Cell<u32> {
         &self.mask
     }
@@ -337,11 +339,11 @@ impl Header {
         self.interrupt_below(self.mask.get())
     }
 
-    fn interrupt_below(&self, masks: u32) -> Option<Interrupt> {
-        if masks == 0 && self.is_cancelled() {
+    fn interrupt_below(&self, mask: u32) -> Option<Interrupt> {
+        if mask == 0 && self.is_cancelled() {
             return Some(Interrupt::Cancel);
         }
-        TimeoutScope::outermost_expired(self.scopes.get(), masks).map(Interrupt::Expired)
+        TimeoutScope::outermost_expired(self.scopes.get(), mask).map(Interrupt::Expired)
     }
 
     pub(crate) fn set_yielder(&self, yielder: &Yielder<Resume, ()>) {

@@ -126,7 +126,7 @@ impl Header {
         if self.own().is_empty() && self.inherited().is_empty() {
             return;
         }
-        let _masked = Masked::new(self.mask());
+        let _masked = Masked::new(self);
         for _ in 0..ROUNDS {
             let Some(values) = self.own().0.take() else {
                 break;

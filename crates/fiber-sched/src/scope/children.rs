@@ -218,8 +218,7 @@ impl<'scope> Parts<'scope> {
                 self.pass_on();
             }
             if closed == Closed::Interrupted {
-                // Masked and without a deadline it ends with the child's end only.
-                let _ = mask(end);
+                mask(end).expect("masked and without a deadline it ends with the child's end only");
             }
             self.children.lock().forget(&child);
         }

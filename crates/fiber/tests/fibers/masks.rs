@@ -211,3 +211,28 @@ fn a_masked_wait_for_a_cancel_ends_with_it() {
         assert_eq!(fiber.join().unwrap().message(), Some("now"));
     });
 }
+
+#[test]
+fn a_mask_in_an_open_region_keeps_off_the_limit_of_time_around_the_region() {
+    everywhere(|| {
+        let kept = Count::default();
+        let left = mask(|| {
+            timeout(Duration::from_millis(1), || {
+                let region = unmask(|| {
+                    mask(|| {
+                        sleep(Duration::from_millis(2));
+                        kept.add();
+                    });
+                    checkpoint();
+                });
+                assert!(region.is_err(), "the region is not masked");
+                checkpoint();
+            })
+        });
+        assert!(
+            left.is_err(),
+            "what is around the limit is masked, and not what is inside"
+        );
+        assert_eq!(kept.get(), 1);
+    });
+}

@@ -4,7 +4,7 @@ use core::{cell::Cell, time::Duration};
 
 use fiber::{
     ExitReason, cancelled_operation, checkpoint, core::operation::perform, current, mask, park,
-    scope, sleep, spawn, time, timeout, try_scope, yield_now,
+    scope, sleep, spawn, time, timeout, try_scope, unmask, yield_now,
 };
 use host_sim::Sim;
 
@@ -259,5 +259,26 @@ fn a_scoped_fiber_is_joined_now_in_time_or_in_a_choice() {
             perform(child.join_operation()).unwrap();
             assert!(matches!(child.join(), Err(ExitReason::Taken)));
         });
+    });
+}
+
+#[test]
+fn a_scope_in_an_open_region_outlives_the_limit_of_time_around_the_region() {
+    on_both(|| {
+        let ended = Count::default();
+        let left = mask(|| {
+            timeout(MILLI, || {
+                unmask(|| {
+                    scope(|s| {
+                        let ended = &ended;
+                        s.spawn(move || {
+                            mask(|| sleep(5 * MILLI));
+                            ended.add();
+                        });
+                    });
+                })
+            })
+        });
+        assert_eq!(ended.get(), 1, "its frames were left before: {left:?}");
     });
 }
