@@ -211,6 +211,8 @@ impl Context {
             }
             header.drop_locals(|drop_it| clean_up(context.env(), drop_it));
             tell(context, header, "ended");
+            // A subscriber is the user's code, and may have values of its own.
+            header.drop_locals(|drop_it| clean_up(context.env(), drop_it));
         });
     }
 

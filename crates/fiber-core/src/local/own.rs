@@ -121,31 +121,41 @@ impl Own {
 
 impl Header {
     /// The fiber has ended: drops its values, on the fiber. What each of them does is caught by
-    /// `clean_up`.
+    /// `clean_up`. None is left after that, as the block may be freed by another thread (I-11).
     pub(crate) fn drop_locals(&self, clean_up: impl Fn(&mut dyn FnMut())) {
         if self.own().is_empty() && self.inherited().is_empty() {
             return;
         }
         let _masked = Masked::new(self);
+        // The destructors of those that were inherited may set others, too.
+        for _ in 0..2 {
+            self.drop_own(&clean_up);
+            let mut inherited = self.inherited().take();
+            clean_up(&mut || drop(inherited.take()));
+        }
+        mem::forget((self.own().0.take(), self.inherited().take()));
+    }
+
+    fn drop_own(&self, clean_up: impl Fn(&mut dyn FnMut())) {
         for _ in 0..ROUNDS {
             let Some(values) = self.own().0.take() else {
-                break;
+                return;
             };
             for value in values.into_values() {
                 let mut value = Some(value);
                 clean_up(&mut || drop(value.take()));
             }
         }
-        if let Some(values) = self.own().0.take() {
-            clean_up(&mut || {
-                tracing::warn!(
-                    target: "fiber::core", fiber = %self.handle(), values = values.len(),
-                    "fiber-local values are leaked: their destructors set new ones without end"
-                );
-            });
-            mem::forget(values);
-        }
-        let mut inherited = self.inherited().take();
-        clean_up(&mut || drop(inherited.take()));
+        let Some(values) = self.own().peek(|values| Some(values.len())) else {
+            return;
+        };
+        clean_up(&mut || {
+            tracing::warn!(
+                target: "fiber::core", fiber = %self.handle(), values,
+                "fiber-local values are leaked: their destructors set new ones without end"
+            );
+        });
+        // Those included that whoever was told has set.
+        mem::forget(self.own().0.take());
     }
 }

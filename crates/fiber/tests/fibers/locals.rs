@@ -331,3 +331,39 @@ fn the_values_of_a_worker_end_with_it() {
     });
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
 }
+
+/// Dropped on the thread on which it was made.
+struct Pinned(thread::ThreadId, Arc<AtomicUsize>);
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if self.0 == thread::current().id() && fiber::current().is_some() {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_value_that_an_inherited_one_sets_at_the_end_is_dropped_on_its_fiber() {
+    fiber_local! {
+        static LATE: RefCell<Option<Pinned>> = RefCell::new(None);
+        inherited static SETS: Option<Sets> = None;
+    }
+    struct Sets(Arc<AtomicUsize>);
+    impl Drop for Sets {
+        fn drop(&mut self) {
+            let late = Pinned(thread::current().id(), Arc::clone(&self.0));
+            LATE.with(|value| value.replace(Some(late)));
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let value = Arc::clone(&dropped);
+    let handle = on_linux(1, move || {
+        let fiber = spawn(move || SETS.set(Some(Sets(value))));
+        let handle = fiber.fiber().clone();
+        fiber.join().unwrap();
+        handle
+    });
+    thread::spawn(move || drop(handle)).join().unwrap();
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+}
