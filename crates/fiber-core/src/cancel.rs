@@ -113,7 +113,7 @@ pub fn catch_unwind<T>(body: impl FnOnce() -> T) -> Result<T, PanicPayload> {
         context.deliver_cancel(fiber);
         catch(context.env(), body).map_err(|caught| match caught {
             Caught::Panic(payload) => PanicPayload::new(payload),
-            Caught::Interrupt(unwinding) => context.env().throw(unwinding),
+            Caught::Interrupt(unwinding) => unwinding.throw(context.env()),
         })
     })
 }
@@ -152,7 +152,10 @@ pub(crate) fn catch<T>(unwind: &dyn Unwind, body: impl FnOnce() -> T) -> Result<
     match caught {
         Ok(()) => Ok(value.expect("the body returned")),
         Err(payload) => Err(match payload.downcast::<Unwinding>() {
-            Ok(unwinding) => Caught::Interrupt(unwinding),
+            Ok(unwinding) => {
+                unwinding.ends();
+                Caught::Interrupt(unwinding)
+            }
             Err(payload) => Caught::Panic(payload),
         }),
     }

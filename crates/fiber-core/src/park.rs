@@ -64,7 +64,7 @@ impl Context {
         if self.env().is_unwinding() {
             // The thread is, and perhaps not this fiber: another may be parked inside of a drop. A
             // second unwinding on one stack would abort, so this fiber is asked again later.
-            if !fiber.interrupted().get() {
+            if fiber.interrupted().get() == 0 {
                 self.defer_interrupts();
             }
             return None;
@@ -386,8 +386,8 @@ pub fn unwinding() -> Option<UnwindReason> {
 #[cold]
 fn unwind_reason() -> UnwindReason {
     match Context::with_current(|_, fiber| fiber.interrupted().get()) {
-        Some(true) => UnwindReason::Interrupt,
-        _ => UnwindReason::Panic,
+        None | Some(0) => UnwindReason::Panic,
+        Some(_) => UnwindReason::Interrupt,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     cancel,
     context::Context,
     env::Payload,
-    fiber::{Fiber, Interrupt, PanicPayload},
+    fiber::{Fiber, Interrupt, PanicPayload, Unwinding},
     park::current,
     primitive::{AtomicBool, Ordering},
     timeout::{Entered, TimeoutScope},
@@ -90,6 +90,9 @@ impl Caught {
 /// # Panics
 /// Always.
 pub fn throw(payload: Payload) -> ! {
+    if let Some(unwinding) = payload.downcast_ref::<Unwinding>() {
+        unwinding.begins();
+    }
     let env = Context::with(|context| context.map(Context::shared_env));
     env.expect("only fibers throw").throw(payload)
 }

@@ -118,7 +118,7 @@ pub fn timeout<T>(span: Duration, body: impl FnOnce() -> T) -> Result<T, Elapsed
 fn run<T>(context: &Context, name: usize, body: impl FnOnce() -> T) -> Result<T, Elapsed> {
     catch(context.env(), body).map_err(|caught| match caught {
         Caught::Interrupt(unwinding) if unwinding.interrupt == Interrupt::Expired(name) => Elapsed,
-        Caught::Interrupt(unwinding) => context.env().throw(unwinding),
+        Caught::Interrupt(unwinding) => unwinding.throw(context.env()),
         Caught::Panic(payload) => context.env().throw(payload),
     })
 }

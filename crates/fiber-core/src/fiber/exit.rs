@@ -84,6 +84,7 @@ pub(crate) enum Interrupt {
 }
 
 /// The private payload that unwinds a fiber: nobody else can make one or mistake it for a panic.
+/// It stays in its box, by whose address its fiber knows it.
 pub(crate) struct Unwinding {
     pub(crate) interrupt: Interrupt,
     /// The address of the fiber that it unwinds.
@@ -93,23 +94,53 @@ pub(crate) struct Unwinding {
 impl Interrupt {
     /// Unwinds `fiber`, which is the caller.
     pub(crate) fn throw(self, fiber: &Header, unwind: &dyn Unwind) -> ! {
-        fiber.interrupted().set(true);
-        unwind.throw(Box::new(Unwinding {
+        let unwinding = Box::new(Unwinding {
             interrupt: self,
             fiber: ptr::from_ref(fiber).addr(),
-        }))
+        });
+        unwinding.throw(unwind)
+    }
+}
+
+impl Unwinding {
+    /// Unwinds the calling fiber, for the first time or further.
+    pub(crate) fn throw(self: Box<Self>, unwind: &dyn Unwind) -> ! {
+        self.begins();
+        unwind.throw(self)
+    }
+
+    /// From here on this is what unwinds the fiber.
+    pub(crate) fn begins(&self) {
+        self.on_its_fiber(|fiber| fiber.interrupted().set(self.addr()));
+    }
+
+    /// It was caught: what unwinds the fiber next may well be a panic. The fiber may have been
+    /// unwound anew meanwhile, by another of these.
+    pub(crate) fn ends(&self) {
+        self.on_its_fiber(|fiber| {
+            if fiber.interrupted().get() == self.addr() {
+                fiber.interrupted().set(0);
+            }
+        });
+    }
+
+    fn on_its_fiber(&self, body: impl FnOnce(&Header)) {
+        Context::with_current(|_, fiber| {
+            if ptr::from_ref(fiber).addr() == self.fiber {
+                body(fiber);
+            }
+        });
+    }
+
+    fn addr(&self) -> usize {
+        ptr::from_ref(self).addr()
     }
 }
 
 impl Drop for Unwinding {
-    /// It was caught and not thrown on, by us or by the user: what unwinds the fiber next may well
-    /// be a panic.
+    /// It was caught and not thrown on, by us or by the user.
     fn drop(&mut self) {
-        Context::with_current(|_, fiber| {
-            if ptr::from_ref(fiber).addr() == self.fiber {
-                fiber.interrupted().set(false);
-            }
-        });
+        self.ends();
     }
 }
 

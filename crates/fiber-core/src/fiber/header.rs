@@ -102,8 +102,8 @@ pub(crate) struct Header {
     mask: Cell<u32>,
     waiting_for: Cell<&'static str>,
     scopes: Cell<*const TimeoutScope>,
-    /// Whether a cancel or a timeout unwinds it, rather than a panic.
-    interrupted: Cell<bool>,
+    /// The address of what unwinds it, if that is a cancel or a timeout rather than a panic; or 0.
+    interrupted: Cell<usize>,
     /// Whether it has ever held a lock, so that others may wait for it.
     has_held: Cell<bool>,
     waits: Cell<Option<StoredWaits>>,
@@ -140,7 +140,7 @@ impl Header {
             mask: Cell::new(0),
             waiting_for: Cell::new("its first run"),
             scopes: Cell::new(ptr::null()),
-            interrupted: Cell::new(false),
+            interrupted: Cell::new(0),
             has_held: Cell::new(false),
             waits: Cell::new(None),
             yielder: Cell::new(ptr::null()),
@@ -286,7 +286,7 @@ impl Header {
         &self.scopes
     }
 
-    pub(crate) fn interrupted(&self) -> &Cell<bool> {
+    pub(crate) fn interrupted(&self) -> &Cell<usize> {
         &self.interrupted
     }
 

@@ -1,9 +1,13 @@
 //! Catching panics: a cancel comes through, or comes back.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 use std::panic;
 
-use fiber::{ExitReason, catch_unwind, current, park, sleep, spawn, timeout, yield_now};
+use fiber::{
+    ExitReason, catch_unwind, checkpoint, current, park, sleep, spawn, sync::Mutex, timeout,
+    yield_now,
+};
 
 use crate::support::{Count, WORKERS, in_worlds, on_linux};
 
@@ -112,5 +116,21 @@ fn a_panic_ends_its_fiber_alone() {
         let panics = spawn(|| panic!("as planned"));
         assert!(matches!(panics.join(), Err(ExitReason::Panicked(_))));
         assert_eq!(fine.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_cancel_that_was_caught_before_does_not_make_a_panic_of_the_next_one() {
+    everywhere(|| {
+        let lock = Arc::new(Mutex::new(()));
+        let locked = Arc::clone(&lock);
+        let fiber = spawn(move || {
+            let _guard = locked.lock().unwrap();
+            current().unwrap().cancel();
+            let _caught = panic::catch_unwind(checkpoint);
+            checkpoint();
+        });
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
+        assert!(lock.lock().is_ok(), "a cancel does not poison");
     });
 }

@@ -1,10 +1,11 @@
 //! Handlers at the end of a scope.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use fiber::{
     ExitReason, Runtime, ScopeBuilder, checkpoint, current, defer, is_cancelled, join, scope,
-    sleep, spawn, time, yield_now,
+    sleep, spawn, sync::Mutex, time, yield_now,
 };
 use host_sim::Sim;
 
@@ -230,4 +231,24 @@ fn the_handlers_of_main_have_run_when_its_run_returns() {
         });
     });
     assert_eq!(ran.get(), 1);
+}
+
+#[test]
+fn a_handler_of_a_cancelled_fiber_that_panics_poisons_what_it_was_changing() {
+    on_both(|| {
+        let lock = Arc::new(Mutex::new(()));
+        let changed = Arc::clone(&lock);
+        let fiber = spawn(move || {
+            scope(|s| {
+                s.defer(|| {
+                    let _guard = changed.lock().unwrap();
+                    fail("as planned");
+                });
+                current().unwrap().cancel();
+                checkpoint();
+            });
+        });
+        assert!(matches!(fiber.join(), Err(ExitReason::Panicked(_))));
+        assert!(lock.lock().is_err(), "it was left half changed");
+    });
 }
