@@ -4,7 +4,7 @@ use alloc::{sync::Arc, task::Wake};
 use core::{
     future::Future,
     mem::ManuallyDrop,
-    pin::pin,
+    pin::{Pin, pin},
     ptr::NonNull,
     task::{self, Poll, RawWaker, RawWakerVTable, Waker},
 };
@@ -12,7 +12,8 @@ use core::{
 use crate::{
     env::Unpark,
     fiber::Fiber,
-    park::{current, park_for, thread_hooks},
+    park::{current, park_until, thread_hooks, thread_park},
+    primitive::{AtomicBool, Ordering},
 };
 
 /// Waits for a future, and gives its value: on a fiber others run meanwhile, on a plain thread the
@@ -20,7 +21,8 @@ use crate::{
 ///
 /// The future is polled here, once more after each wake, and never leaves the caller's frame, so
 /// that it may borrow and need not be `Send`. Where it needs a reactor of its own, that has to run
-/// elsewhere. Nothing is allocated for it on a fiber.
+/// elsewhere. Nothing is allocated for it on a fiber. A poll may block, also by this function: no
+/// wake is lost to what it waits for.
 ///
 /// # Suspends
 /// While the future is pending.
@@ -37,34 +39,68 @@ use crate::{
 /// assert_eq!(answer, 42);
 /// ```
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let waker = match current() {
-        Some(fiber) => Waker::from(fiber),
-        None => Waker::from(Arc::new(ThreadWaker((thread_hooks().unparker)()))),
-    };
+    let future = pin!(future);
+    match current() {
+        Some(fiber) => on_fiber(future, &fiber),
+        None => on_thread(future),
+    }
+}
+
+fn on_fiber<F: Future>(mut future: Pin<&mut F>, fiber: &Fiber) -> F::Output {
+    let waker = Waker::from(fiber.clone());
+    let mut task = task::Context::from_waker(&waker);
+    loop {
+        let heard = fiber.header().wakes();
+        if let Poll::Ready(value) = future.as_mut().poll(&mut task) {
+            return value;
+        }
+        park_until("a future", |fiber| {
+            let is_woken = fiber.wakes() != heard;
+            if is_woken {
+                // It came with the wake, most likely.
+                fiber.take_token();
+            }
+            is_woken
+        });
+    }
+}
+
+fn on_thread<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+    let thread = Arc::new(ThreadWaker {
+        thread: (thread_hooks().unparker)(),
+        is_woken: AtomicBool::new(false),
+    });
+    let waker = Waker::from(Arc::clone(&thread));
     let mut task = task::Context::from_waker(&waker);
     loop {
         if let Poll::Ready(value) = future.as_mut().poll(&mut task) {
             return value;
         }
-        park_for("a future", None);
+        while !thread.is_woken.swap(false, Ordering::AcqRel) {
+            thread_park(None);
+        }
     }
 }
 
-/// Wakes a plain thread.
-struct ThreadWaker(Arc<dyn Unpark>);
+/// Wakes a plain thread. Whatever blocks the thread takes the thread's token, so each waker says by
+/// itself that it was used.
+struct ThreadWaker {
+    thread: Arc<dyn Unpark>,
+    is_woken: AtomicBool,
+}
 
 impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        self.is_woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
-/// A waker is a handle: waking is [`Fiber::unpark`].
+/// A waker is a handle: waking is [`Fiber::unpark`], and is counted.
 static FIBER: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
 
 impl From<Fiber> for Waker {
@@ -96,12 +132,12 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 unsafe fn wake(data: *const ()) {
     // SAFETY: called with the data of a waker that ends here (I-3).
     let fiber = unsafe { handle(data) };
-    ManuallyDrop::into_inner(fiber).unpark();
+    ManuallyDrop::into_inner(fiber).unpark_counted();
 }
 
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: called with the data of a live waker (I-3).
-    unsafe { handle(data) }.unpark();
+    unsafe { handle(data) }.unpark_counted();
 }
 
 unsafe fn drop_waker(data: *const ()) {

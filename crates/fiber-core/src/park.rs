@@ -190,23 +190,23 @@ pub fn yield_now() {
 /// # Cancellation
 /// A cancelled fiber unwinds here.
 pub fn park() {
-    park_for("unpark", None);
+    park_for(None);
 }
 
 /// [`park`] for `span` at the most.
 pub fn park_timeout(span: Duration) {
     let deadline = Context::with_current(|context, _| context.now() + span);
     match deadline {
-        Some(deadline) => park_for("unpark", Some(deadline)),
+        Some(deadline) => park_for(Some(deadline)),
         None => thread_park(Some(span)),
     }
 }
 
-/// [`park`] that says what for. Plain threads have no deadline of the runtime's clock.
-pub(crate) fn park_for(what: &'static str, deadline: Option<Instant>) {
+/// [`park`]. Plain threads have no deadline of the runtime's clock.
+fn park_for(deadline: Option<Instant>) {
     let on_fiber = Context::with_current(|context, fiber| {
         context.charge(fiber);
-        wait_until(context, fiber, deadline, what, || fiber.take_token());
+        wait_until(context, fiber, deadline, "unpark", || fiber.take_token());
     });
     if on_fiber.is_none() {
         thread_park(None);
@@ -229,6 +229,14 @@ pub fn sleep(span: Duration) {
             }
         }
     }
+}
+
+/// Blocks the calling fiber until `done`, and says what for.
+pub(crate) fn park_until(what: &'static str, mut done: impl FnMut(&Header) -> bool) {
+    Context::with_fiber(what, |context, fiber| {
+        context.charge(fiber);
+        wait_until(context, fiber, None, what, || done(fiber));
+    });
 }
 
 /// [`sleep`] until a moment of the runtime's clock has come.
@@ -268,7 +276,7 @@ pub(crate) fn thread_hooks() -> &'static crate::env::ThreadHooks {
 
 /// # Panics
 /// On a worker outside of its fibers, as in a closure that is dropped there: nobody could wake it.
-fn thread_park(span: Option<Duration>) {
+pub(crate) fn thread_park(span: Option<Duration>) {
     let on_worker = Context::with(|context| context.is_some());
     assert!(!on_worker, "a park would block the worker itself");
     (thread_hooks().park)(span);

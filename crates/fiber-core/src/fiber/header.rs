@@ -27,7 +27,7 @@ use crate::{
     id::Id,
     local::{Inherited, Own},
     operation::{Latch, LatchOperation, StoredWaits},
-    primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     spin::SpinLock,
     stack::OwnedStack,
     timeout::TimeoutScope,
@@ -73,7 +73,7 @@ impl Attributes {
 ///
 /// | fields | touched by |
 /// |---|---|
-/// | `refs`, `wake`, `token`, `cancel`, `started` | anyone, atomics |
+/// | `refs`, `wake`, `token`, `wakes`, `cancel`, `started` | anyone, atomics |
 /// | `reason` | anyone, under its lock; written before `cancel` is set, once |
 /// | `finished`, `panicked`, `claims`, `exit` | anyone, atomics |
 /// | `next` | whoever has the fiber in a queue |
@@ -85,6 +85,8 @@ pub(crate) struct Header {
     refs: AtomicUsize,
     wake: WakeWord,
     token: AtomicBool,
+    /// How often wakers that were made of a handle were used, round and round.
+    wakes: AtomicU32,
     cancel: AtomicBool,
     reason: SpinLock<Reason>,
     started: AtomicBool,
@@ -126,6 +128,7 @@ impl Header {
             refs: AtomicUsize::new(1),
             wake: WakeWord::new(),
             token: AtomicBool::new(false),
+            wakes: AtomicU32::new(0),
             cancel: AtomicBool::new(false),
             reason: SpinLock::new(Reason::default()),
             started: AtomicBool::new(false),
@@ -325,6 +328,10 @@ impl Header {
         self.cancel.load(Ordering::Acquire)
     }
 
+    pub(crate) fn wakes(&self) -> u32 {
+        self.wakes.load(Ordering::Acquire)
+    }
+
     pub(crate) fn take_token(&self) -> bool {
         self.token.swap(false, Ordering::AcqRel)
     }
@@ -507,6 +514,13 @@ impl Fiber {
     pub fn unpark(&self) {
         self.header().token.store(true, Ordering::Release);
         self.header().wake();
+    }
+
+    /// [`Fiber::unpark`] by a waker: whoever waits for a future tells it from other tokens, which
+    /// others may take.
+    pub(crate) fn unpark_counted(&self) {
+        self.header().wakes.fetch_add(1, Ordering::Release);
+        self.unpark();
     }
 
     /// Asks the fiber to unwind: at its next unmasked park or checkpoint, and at every one after

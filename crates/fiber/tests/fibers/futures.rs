@@ -14,6 +14,8 @@ use fiber::{
     sync::channel, yield_now,
 };
 
+use host_linux::{Config, Linux};
+
 use crate::support::{WORKERS, in_worlds, on_linux};
 
 fn everywhere(main: fn()) {
@@ -245,4 +247,53 @@ fn the_last_waker_is_woken_once() {
 #[test]
 fn without_a_runtime_there_is_no_fiber_to_await() {
     assert_eq!(into_future(|| ()).unwrap_err(), SpawnError::NoRuntime);
+}
+
+/// Opens `first` and waits for `second` there and then, as one who is not asynchronous.
+async fn waits_inside(first: Arc<Gate>, second: Arc<Gate>, opens: fn(Arc<Gate>, Arc<Gate>)) -> u32 {
+    let (mut one, mut inside) = (pin!(first.wait()), None);
+    poll_fn(|task| {
+        if let Poll::Ready(value) = one.as_mut().poll(task) {
+            return Poll::Ready(value);
+        }
+        if inside.is_none() {
+            opens(Arc::clone(&first), Arc::clone(&second));
+            inside = Some(block_on(second.wait()));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+#[test]
+fn a_wake_that_comes_while_a_future_blocks_inside_is_not_lost() {
+    everywhere(|| {
+        let gates = [0, 1].map(|_| Arc::new(Gate::default()));
+        let [first, second] = gates;
+        let opens = |first: Arc<Gate>, second: Arc<Gate>| {
+            spawn(move || {
+                first.open();
+                yield_now();
+                second.open();
+            })
+            .detach();
+        };
+        assert_eq!(block_on(waits_inside(first, second, opens)), 1);
+    });
+}
+
+#[test]
+fn a_wake_of_a_thread_whose_future_blocks_inside_is_not_lost() {
+    let _env = Linux::new(Config::default()).unwrap();
+    let [first, second] = [0, 1].map(|_| Arc::new(Gate::default()));
+    let opens = |first: Arc<Gate>, second: Arc<Gate>| {
+        thread::spawn(move || {
+            while second.0.lock().unwrap().1.is_none() {
+                thread::yield_now();
+            }
+            first.open();
+            second.open();
+        });
+    };
+    assert_eq!(block_on(waits_inside(first, second, opens)), 1);
 }
