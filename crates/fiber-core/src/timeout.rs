@@ -5,6 +5,7 @@ use core::{cell::Cell, pin::pin, ptr, time::Duration};
 use crate::{
     cancel::{Caught, catch},
     context::Context,
+    env::Instant,
     fiber::{Header, Interrupt},
     primitive::{AtomicBool, Ordering},
     timer::{Armed, TimerNode},
@@ -57,6 +58,23 @@ impl TimeoutScope {
         // SAFETY: what stops a part outlives it, borrowed by the call that has opened it (I-12).
         let stop = unsafe { self.stop.as_ref() };
         self.timer.has_fired() || stop.is_some_and(|stop| stop.load(Ordering::Acquire))
+    }
+
+    /// Whether there is a limit of time that `mask` does not protect from.
+    pub(crate) fn is_limited(innermost: *const Self, mask: u32) -> bool {
+        let mut at = innermost;
+        // SAFETY: they lie in frames of the fiber that asks, and leave the list before their frame
+        // is left (I-12).
+        while let Some(scope) = unsafe { at.as_ref() } {
+            if scope.around + 1 < mask {
+                return false;
+            }
+            if scope.timer.deadline() < Instant::NEVER {
+                return true;
+            }
+            at = scope.outer;
+        }
+        false
     }
 
     /// The name (address) of the outermost part from `innermost` on that is to end, of those that

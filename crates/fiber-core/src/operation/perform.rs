@@ -18,6 +18,7 @@ use crate::{
     env::{Instant, ThreadHooks, hooks},
     fiber::Header,
     spin,
+    timeout::TimeoutScope,
     timer::{Armed, TimerNode},
 };
 
@@ -250,7 +251,8 @@ fn wait_on_fiber<O: Operation>(
     let _noted = stored.map(|stored| Noted::new(fiber, stored));
     // Who gives up in time is not stuck, whatever the others do.
     let deaf = fiber.mask().get() > 0 || !context.env().can_unwind();
-    let ends_in_time = alarm.is_some() || !(deaf || fiber.scopes().get().is_null());
+    let is_limited = TimeoutScope::is_limited(fiber.scopes().get(), fiber.mask().get());
+    let ends_in_time = alarm.is_some() || (is_limited && context.env().can_unwind());
     let stuck_for =
         stored.filter(|waits| waits.only_holders() && !ends_in_time && fiber.may_be_waited_for());
     let edge = stuck_for

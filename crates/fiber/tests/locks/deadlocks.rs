@@ -6,7 +6,7 @@ use core::time::Duration;
 use fiber::{
     ExitReason, FiberBuilder, JoinHandle,
     core::operation::{Deadlock, perform},
-    mask, spawn,
+    mask, scope, spawn,
     sync::{Barrier, LockError, Mutex, RwLock},
     timeout, yield_now,
 };
@@ -97,6 +97,27 @@ fn a_limit_of_time_around_a_wait_is_one_of_the_wait() {
 }
 
 /// The one that holds the lock cancels the one that waits for it, and joins it.
+#[test]
+fn the_body_of_a_scope_that_locks_twice_in_a_row_is_told() {
+    on_both(|| {
+        let mutex = Mutex::new(0);
+        scope(|_| {
+            let _held = mutex.lock().unwrap();
+            assert!(matches!(mutex.lock(), Err(LockError::Deadlock(_))));
+        });
+    });
+}
+
+#[test]
+fn a_limit_of_time_inside_of_a_mask_is_one_of_the_wait() {
+    on_both(|| {
+        let mutex = Mutex::new(0);
+        let _held = mutex.lock().unwrap();
+        let limit = Duration::from_millis(1);
+        assert!(mask(|| timeout(limit, || mutex.lock().is_ok())).is_err());
+    });
+}
+
 #[test]
 fn one_that_was_cancelled_is_in_no_circle() {
     on_both(|| {
