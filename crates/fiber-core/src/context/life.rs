@@ -258,12 +258,13 @@ impl Context {
 
     /// The worker ends, all of its fibers have: drops its values, here, where nothing can suspend.
     pub fn drop_locals(&self) {
-        // A destructor may make others; what is made without end goes with the context.
+        // A destructor may make others; what is made without end is leaked.
         for _ in 0..4 {
             for value in self.locals().take() {
                 clean_up(self.env(), || drop(value));
             }
         }
+        mem::forget(self.locals().take());
     }
 
     /// How many fibers have started here and not ended.

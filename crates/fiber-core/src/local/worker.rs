@@ -11,6 +11,8 @@ use crate::context::Context;
 /// Its fibers run one at a time and never change their thread (I-11), so it may be anything, and
 /// needs no lock. It differs from `std::thread_local!` in that it belongs to one run of one
 /// runtime: it is dropped when its worker ends, on the worker's thread, where nothing can suspend.
+/// A destructor may make other values, which are then dropped in turn; after four such rounds what
+/// is left is leaked.
 #[derive(Debug)]
 pub struct WorkerLocal<T: 'static> {
     key: Key,

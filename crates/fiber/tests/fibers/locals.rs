@@ -367,3 +367,23 @@ fn a_value_that_an_inherited_one_sets_at_the_end_is_dropped_on_its_fiber() {
     thread::spawn(move || drop(handle)).join().unwrap();
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
 }
+
+#[test]
+fn values_of_a_worker_that_make_each_other_without_end_are_leaked() {
+    worker_local! {
+        static ONE: RefCell<Option<AtEnd>> = RefCell::new(None);
+        static OTHER: RefCell<Option<AtEnd>> = RefCell::new(None);
+    }
+    fn set_other(ended: &AtEnd) {
+        OTHER.with(|other| other.replace(Some(AtEnd(Arc::clone(&ended.0), set_one))));
+    }
+    fn set_one(ended: &AtEnd) {
+        ONE.with(|one| one.replace(Some(AtEnd(Arc::clone(&ended.0), set_other))));
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let first = Arc::clone(&dropped);
+    on_linux(1, move || {
+        ONE.with(|one| one.replace(Some(AtEnd(first, set_other))));
+    });
+    assert_eq!(dropped.load(Ordering::Relaxed), 4);
+}
