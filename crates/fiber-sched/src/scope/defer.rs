@@ -5,7 +5,7 @@ use core::{fmt, mem, panic::Location, time::Duration};
 
 use fiber_core::{
     fiber::PanicPayload,
-    park::mask,
+    park::{assert_may_suspend, mask},
     stop::{Caught, catch},
     timeout::timeout,
 };
@@ -128,8 +128,9 @@ impl DeferHandle<'_> {
     /// grace of the scope at most.
     ///
     /// # Panics
-    /// When the handler does; outside of a fiber.
+    /// When the handler does; outside of a fiber, where the handler stays for later.
     pub fn run_now(self) {
+        assert_may_suspend("a handler");
         if let Some(defer) = self.scope.take(self.number)
             && let Err(payload) = self.scope.run_defer(defer)
         {

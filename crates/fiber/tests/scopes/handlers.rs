@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use core::time::Duration;
+use std::thread;
 
 use fiber::{
     ExitReason, Runtime, ScopeBuilder, checkpoint, current, defer, is_cancelled, join, scope,
@@ -250,5 +251,18 @@ fn a_handler_of_a_cancelled_fiber_that_panics_poisons_what_it_was_changing() {
         });
         assert!(matches!(fiber.join(), Err(ExitReason::Panicked(_))));
         assert!(lock.lock().is_err(), "it was left half changed");
+    });
+}
+
+#[test]
+fn a_handler_that_a_plain_thread_cannot_run_is_run_at_the_end() {
+    on_linux(1, || {
+        let log = Log::default();
+        scope(|s| {
+            let handler = s.defer(|| log.add("handler"));
+            let on_thread = thread::scope(|t| t.spawn(|| handler.run_now()).join());
+            assert!(on_thread.is_err());
+        });
+        assert_eq!(log.taken(), ["handler"]);
     });
 }
