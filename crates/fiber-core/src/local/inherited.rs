@@ -36,15 +36,23 @@ impl<T: Send + Sync + 'static> InheritedLocal<T> {
     /// set the value: it keeps the old one as long as it lasts.
     pub fn with<R>(&self, body: impl FnOnce(&T) -> R) -> R {
         let known = with_table(|table| table.as_ref()?.get(&self.key));
-        let value = match known {
-            Some(value) => value.downcast().expect("a key has one type"),
-            None => {
-                let value = Arc::new((self.init)());
-                self.put(Some(Arc::clone(&value) as Value));
-                value
-            }
+        let value: Value = match known {
+            Some(value) => value,
+            None => self.keep_first(Arc::new((self.init)())),
         };
+        let value: Arc<T> = value.downcast().expect("a key has one type");
         body(&value)
+    }
+
+    /// Of those that are made at once, outside of any fiber, all users get the first.
+    fn keep_first(&self, made: Value) -> Value {
+        with_table(|table| {
+            let table = Arc::make_mut(table.get_or_insert_with(Arc::default));
+            table.get(&self.key).unwrap_or_else(|| {
+                table.set(&self.key, Arc::clone(&made));
+                Arc::clone(&made)
+            })
+        })
     }
 
     /// Sets the caller's value, and that of the fibers that it spawns from now on.

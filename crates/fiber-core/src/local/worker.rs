@@ -29,7 +29,8 @@ impl<T: 'static> WorkerLocal<T> {
     }
 
     /// Gives the value of the calling fiber's worker to `body`, made now if there is none. While
-    /// `body` suspends others may use it.
+    /// `body` suspends others may use it. Of those that are made at once, where making one
+    /// suspends, all users get the first.
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -46,9 +47,14 @@ impl<T: 'static> WorkerLocal<T> {
             Some(value) => value.downcast().expect("a key has one type"),
             None => {
                 let made = Rc::new((self.init)());
-                let mut before = None;
-                values(&mut |values| before = values.set(&self.key, Rc::clone(&made) as _));
-                made
+                let mut first = None;
+                values(&mut |values| {
+                    first = values.get(&self.key);
+                    if first.is_none() {
+                        values.set(&self.key, Rc::clone(&made) as _);
+                    }
+                });
+                first.map_or(made, |first| first.downcast().expect("a key has one type"))
             }
         };
         body(&value)

@@ -5,7 +5,10 @@ use core::{
     cell::{Cell, RefCell},
     sync::atomic::{AtomicUsize, Ordering},
 };
-use std::{sync::OnceLock, thread};
+use std::{
+    sync::{Barrier, OnceLock},
+    thread,
+};
 
 use fiber::{
     FiberLocal, Runtime, WorkerId, fiber_local, mask, park, spawn, spawn_any, spawn_local,
@@ -386,4 +389,39 @@ fn values_of_a_worker_that_make_each_other_without_end_are_leaked() {
         ONE.with(|one| one.replace(Some(AtEnd(first, set_other))));
     });
     assert_eq!(dropped.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn threads_that_make_the_value_of_the_program_at_once_get_the_same() {
+    static MAKING: Barrier = Barrier::new(2);
+    fiber_local! {
+        inherited static SHARED_BY_ALL: std::sync::Mutex<u32> = {
+            MAKING.wait();
+            std::sync::Mutex::new(0)
+        };
+    }
+    let add = || SHARED_BY_ALL.with(|count| *count.lock().unwrap() += 1);
+    thread::scope(|threads| {
+        threads.spawn(add);
+        threads.spawn(add);
+    });
+    SHARED_BY_ALL.with(|count| assert_eq!(*count.lock().unwrap(), 2));
+}
+
+#[test]
+fn fibers_that_make_the_value_of_their_worker_at_once_get_the_same() {
+    worker_local! {
+        static SLOW: Cell<u32> = {
+            yield_now();
+            Cell::new(0)
+        };
+    }
+    on_linux(1, || {
+        let add = || SLOW.with(|count| count.set(count.get() + 1));
+        let fibers = [spawn(add), spawn(add)];
+        for fiber in fibers {
+            fiber.join().unwrap();
+        }
+        SLOW.with(|count| assert_eq!(count.get(), 2));
+    });
 }
