@@ -14,6 +14,7 @@
 extern crate alloc;
 
 mod cancels;
+mod kinds;
 mod linear;
 mod sequences;
 mod support;

@@ -1,12 +1,15 @@
-//! Channels: a queue with room for so many values, or a place to meet.
+//! Channels and mailboxes: a queue with room for so many values, or a place to meet.
 
 use alloc::collections::VecDeque;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::{
+    marker::PhantomData,
+    sync::atomic::{AtomicU32, Ordering},
+};
 use std::sync::Mutex;
 
 use fiber::sync::channel::{
     Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
-    TrySendError, bounded, rendezvous,
+    TrySendError,
 };
 
 use super::{
@@ -15,15 +18,24 @@ use super::{
     log::Log,
     prove,
 };
-use crate::support::Dice;
+use crate::{
+    kinds::{
+        Blocking, Bounded, Disconnecting, DroppingOldest, Kind, Penalising, Rendezvous, Unbounded,
+        WhenFull,
+    },
+    support::Dice,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Channel {
     /// 0 is a rendezvous, whose values pass from one call to the other.
     capacity: usize,
+    when_full: WhenFull,
     queue: VecDeque<u32>,
     senders: usize,
     receivers: usize,
+    /// By a sender that has found it full.
+    closed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,15 +79,35 @@ impl Channel {
         self.queue.len() >= self.capacity
     }
 
+    /// Whether a sender must wait now.
+    fn holds_up(&self) -> bool {
+        self.is_full() && self.when_full == WhenFull::Waits
+    }
+
+    const fn is_sent_to(&self) -> bool {
+        self.receivers > 0 && !self.closed
+    }
+
+    fn is_received_from(&self) -> bool {
+        self.senders > 0 && !self.closed || !self.queue.is_empty()
+    }
+
     fn send(&self, value: u32, ret: &Ret) -> Option<Self> {
         let mut after = self.clone();
         let possible = match ret {
             Ret::Done => {
+                if self.is_full() {
+                    after.queue.pop_front();
+                }
                 after.queue.push_back(value);
-                self.receivers > 0 && !self.is_full()
+                self.is_sent_to() && (!self.is_full() || self.when_full == WhenFull::DropsOldest)
             }
-            Ret::NotYet => self.receivers > 0 && self.is_full(),
-            Ret::Closed => self.receivers == 0,
+            Ret::NotYet => self.is_sent_to() && self.holds_up(),
+            Ret::Closed if self.is_sent_to() => {
+                after.closed = true;
+                self.is_full() && self.when_full == WhenFull::Closes
+            }
+            Ret::Closed => true,
             Ret::Got(_) | Ret::Length(_) => false,
         };
         possible.then_some(after)
@@ -85,8 +117,8 @@ impl Channel {
         let mut after = self.clone();
         let possible = match ret {
             Ret::Got(value) => after.queue.pop_front() == Some(*value),
-            Ret::NotYet => self.queue.is_empty() && self.senders > 0,
-            Ret::Closed => self.queue.is_empty() && self.senders == 0,
+            Ret::NotYet => self.queue.is_empty() && self.is_received_from(),
+            Ret::Closed => !self.is_received_from(),
             Ret::Done | Ret::Length(_) => false,
         };
         possible.then_some(after)
@@ -130,8 +162,8 @@ impl Model for Channel {
     fn may_sleep(&self, waiting: &[(usize, Op)]) -> bool {
         let senders = waiting.iter().filter(|(_, op)| op.sent().is_some()).count();
         let receivers = waiting.len() - senders;
-        (senders == 0 || self.receivers > 0 && self.is_full())
-            && (receivers == 0 || self.senders > 0 && self.queue.is_empty())
+        (senders == 0 || self.is_sent_to() && self.holds_up())
+            && (receivers == 0 || self.is_received_from() && self.queue.is_empty())
             && (senders == 0 || receivers == 0)
     }
 }
@@ -218,21 +250,19 @@ impl Ends<'_> {
     }
 }
 
-/// A channel of so many values, whose ends nobody has taken yet.
-pub(super) struct Of<const CAPACITY: usize> {
+/// A channel whose ends nobody has taken yet.
+pub(super) struct Of<K> {
     ends: Mutex<Vec<(MaySend, MayRecv)>>,
     values: AtomicU32,
+    kind: PhantomData<K>,
 }
 
-impl<const CAPACITY: usize> Object for Of<CAPACITY> {
+impl<K: Kind> Object for Of<K> {
     type Model = Channel;
     type Hand<'object> = Ends<'object>;
 
     fn new(dice: &mut Dice) -> (Self, Channel) {
-        let (sender, receiver) = match CAPACITY {
-            0 => rendezvous(),
-            capacity => bounded(capacity),
-        };
+        let (sender, receiver) = K::open();
         let deal = |fiber| {
             // Some have both.
             let both = dice.one_in(4);
@@ -242,7 +272,9 @@ impl<const CAPACITY: usize> Object for Of<CAPACITY> {
         };
         let ends: Vec<_> = (0..FIBERS).map(deal).collect();
         let model = Channel {
-            capacity: CAPACITY,
+            capacity: K::CAPACITY,
+            when_full: K::WHEN_FULL,
+            closed: false,
             queue: VecDeque::new(),
             senders: ends.iter().filter(|(sender, _)| sender.is_some()).count(),
             receivers: ends
@@ -253,6 +285,7 @@ impl<const CAPACITY: usize> Object for Of<CAPACITY> {
         let object = Self {
             ends: Mutex::new(ends),
             values: AtomicU32::new(0),
+            kind: PhantomData,
         };
         (object, model)
     }
@@ -293,15 +326,28 @@ impl Drop for Ends<'_> {
 
 #[test]
 fn a_rendezvous_is_linearizable() {
-    prove::<Of<0>>(300);
+    prove::<Of<Rendezvous>>(300);
 }
 
 #[test]
 fn a_channel_with_room_for_one_is_linearizable() {
-    prove::<Of<1>>(300);
+    prove::<Of<Bounded<1>>>(300);
 }
 
 #[test]
 fn a_channel_with_room_for_three_is_linearizable() {
-    prove::<Of<3>>(300);
+    prove::<Of<Bounded<3>>>(300);
+}
+
+#[test]
+fn a_channel_without_a_bound_is_linearizable() {
+    prove::<Of<Unbounded>>(200);
+}
+
+#[test]
+fn a_mailbox_is_linearizable_whatever_it_does_when_it_is_full() {
+    prove::<Of<Blocking>>(200);
+    prove::<Of<DroppingOldest>>(200);
+    prove::<Of<Disconnecting>>(200);
+    prove::<Of<Penalising>>(200);
 }

@@ -3,13 +3,22 @@
 //! Read in this order: `checker`, what is checked; `log`, how histories are written; then one file
 //! for each kind of object: its model, and hands that call it.
 
+mod barrier;
+mod broadcast;
 mod channel;
 mod checker;
+mod choice;
 mod condvar;
+mod counter;
+mod credit;
 mod latch;
 mod log;
 mod mutex;
+mod once;
+mod oneshot;
+mod rwlock;
 mod semaphore;
+mod watch;
 
 use alloc::sync::Arc;
 
