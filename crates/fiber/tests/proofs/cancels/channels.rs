@@ -1,16 +1,22 @@
 //! Channels: what was sent is received once, what was not is dropped once.
 
-use fiber::sync::channel::{Receiver, Sender, bounded, rendezvous};
+use fiber::sync::channel::{Receiver, Sender};
 
 use super::{
     Cast, cancel_everywhere,
     plays::{Ledger, MOMENT, Value, dawdle},
 };
+use crate::kinds::{Blocking, Bounded, Kind, Penalising, Rendezvous, Unbounded};
 
 type Channel = (Sender<Value>, Receiver<Value>);
 
 /// Sends these, patiently or again and again.
-fn send(sender: &Sender<Value>, ledger: &Ledger, numbers: core::ops::Range<usize>, patient: bool) {
+pub(super) fn send(
+    sender: &Sender<Value>,
+    ledger: &Ledger,
+    numbers: core::ops::Range<usize>,
+    patient: bool,
+) {
     for number in numbers {
         let mut value = ledger.value(number);
         loop {
@@ -32,7 +38,7 @@ fn send(sender: &Sender<Value>, ledger: &Ledger, numbers: core::ops::Range<usize
 }
 
 /// Receives at most so many, until the end.
-fn receive(receiver: &Receiver<Value>, ledger: &Ledger, count: usize) {
+pub(super) fn receive(receiver: &Receiver<Value>, ledger: &Ledger, count: usize) {
     for turn in 0..count {
         match receiver.recv() {
             Ok(value) => ledger.received(&value),
@@ -131,19 +137,30 @@ const PLAYS: [Play; 6] = [
     ("the only sender", only_sender_is_cancelled),
 ];
 
-fn play_all(make: fn() -> Channel) {
+fn play_all<K: Kind>() {
     for (name, play) in PLAYS {
-        cancel_everywhere(name, move |cast| play(cast, make()));
+        cancel_everywhere(name, move |cast| play(cast, K::open()));
     }
 }
 
 #[test]
 fn a_cancel_at_any_suspension_loses_no_value_of_a_rendezvous() {
-    play_all(rendezvous);
+    play_all::<Rendezvous>();
 }
 
 #[test]
 fn a_cancel_at_any_suspension_loses_no_value_of_a_bounded_channel() {
-    play_all(|| bounded(1));
-    play_all(|| bounded(2));
+    play_all::<Bounded<1>>();
+    play_all::<Bounded<2>>();
+}
+
+#[test]
+fn a_cancel_at_any_suspension_loses_no_value_of_a_channel_without_a_bound() {
+    play_all::<Unbounded>();
+}
+
+#[test]
+fn a_cancel_at_any_suspension_loses_no_message_of_a_mailbox() {
+    play_all::<Blocking>();
+    play_all::<Penalising>();
 }

@@ -13,8 +13,12 @@
 //! A lost wake leaves somebody asleep for ever, which ends the run with an error that names it.
 
 mod channels;
+mod choices;
+mod fibers;
 mod locks;
+mod news;
 mod plays;
+mod rounds;
 
 use alloc::sync::Arc;
 use core::{
@@ -118,7 +122,7 @@ fn cancel_everywhere(name: &str, play: impl Play) {
             moment += 1;
             assert!(moment < MOMENTS_MAX, "{name} does not end");
         }
-        assert!(moment > 1, "{name}: the victim hardly waits");
+        assert!(moment > 1, "{name}, {way:?}: the victim hardly waits");
     }
 }
 
