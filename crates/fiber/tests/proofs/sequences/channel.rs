@@ -1,4 +1,4 @@
-//! Channels: values in order, and both sides served in the order in which they came.
+//! Channels and mailboxes: values in order, and both sides served in the order in which they came.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -10,8 +10,7 @@ use std::sync::Mutex;
 use fiber::{
     JoinHandle, spawn,
     sync::channel::{
-        Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError, bounded,
-        rendezvous,
+        Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, TrySendError,
     },
 };
 use proptest::{
@@ -21,6 +20,10 @@ use proptest::{
 };
 
 use super::{settle, try_sequences};
+use crate::kinds::{
+    Blocking, Bounded, Disconnecting, DroppingOldest, Kind, Penalising, Rendezvous, Unbounded,
+    WhenFull,
+};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -74,6 +77,9 @@ enum Why {
 #[derive(Default)]
 struct Model {
     capacity: usize,
+    when_full: WhenFull,
+    /// By a sender that has found it full.
+    closed: bool,
     buffer: VecDeque<u32>,
     sending: VecDeque<u32>,
     receiving: VecDeque<u32>,
@@ -85,11 +91,15 @@ struct Model {
 impl Model {
     /// Whether any receiver is left: ours, or that of somebody who waits with it.
     fn can_be_received(&self) -> bool {
+        !self.closed && self.is_received_from()
+    }
+
+    fn is_received_from(&self) -> bool {
         self.has_receiver || !self.receiving.is_empty()
     }
 
     fn can_be_sent(&self) -> bool {
-        self.has_sender || !self.sending.is_empty()
+        !self.closed && (self.has_sender || !self.sending.is_empty())
     }
 
     fn send(&mut self, value: u32, waits: bool) {
@@ -101,6 +111,13 @@ impl Model {
         } else if self.buffer.len() < self.capacity {
             self.buffer.push_back(value);
             self.events.push(Event::Sent(value));
+        } else if self.when_full == WhenFull::DropsOldest {
+            self.buffer.pop_front();
+            self.buffer.push_back(value);
+            self.events.push(Event::Sent(value));
+        } else if self.when_full == WhenFull::Closes {
+            self.closed = true;
+            self.events.push(Event::SendFailed(value, Why::Closed));
         } else if waits {
             self.sending.push_back(value);
         } else {
@@ -131,8 +148,10 @@ impl Model {
 
     /// Tells those who wait for a side that nobody is left on.
     fn end(&mut self) {
-        if !self.can_be_received() {
+        if !self.is_received_from() {
             self.buffer.clear();
+        }
+        if !self.can_be_received() {
             let waiting = self.sending.drain(..);
             self.events
                 .extend(waiting.map(|value| Event::SendFailed(value, Why::Closed)));
@@ -155,11 +174,8 @@ struct Real {
 }
 
 impl Real {
-    fn of(capacity: usize) -> Self {
-        let (sender, receiver) = match capacity {
-            0 => rendezvous(),
-            capacity => bounded(capacity),
-        };
+    fn of<K: Kind>() -> Self {
+        let (sender, receiver) = K::open();
         Self {
             sender: Some(sender),
             receiver: Some(receiver),
@@ -292,14 +308,15 @@ fn take_step(step: Step, number: u32, model: &mut Model, real: &mut Real) {
     }
 }
 
-fn follow<const CAPACITY: usize>(steps: Vec<Step>) {
+fn follow<K: Kind>(steps: Vec<Step>) {
     let mut model = Model {
-        capacity: CAPACITY,
+        capacity: K::CAPACITY,
+        when_full: K::WHEN_FULL,
         has_sender: true,
         has_receiver: true,
         ..Model::default()
     };
-    let mut real = Real::of(CAPACITY);
+    let mut real = Real::of::<K>();
     for (number, step) in (0..).zip(&steps) {
         take_step(*step, number, &mut model, &mut real);
         let mut expected = mem::take(&mut model.events);
@@ -321,11 +338,24 @@ fn follow<const CAPACITY: usize>(steps: Vec<Step>) {
 
 #[test]
 fn a_rendezvous_does_what_its_model_does() {
-    try_sequences(&vec(step(), 0..40), follow::<0>);
+    try_sequences(&vec(step(), 0..40), follow::<Rendezvous>);
 }
 
 #[test]
 fn a_bounded_channel_does_what_its_model_does() {
-    try_sequences(&vec(step(), 0..40), follow::<1>);
-    try_sequences(&vec(step(), 0..40), follow::<3>);
+    try_sequences(&vec(step(), 0..40), follow::<Bounded<1>>);
+    try_sequences(&vec(step(), 0..40), follow::<Bounded<3>>);
+}
+
+#[test]
+fn a_channel_without_a_bound_does_what_its_model_does() {
+    try_sequences(&vec(step(), 0..40), follow::<Unbounded>);
+}
+
+#[test]
+fn a_mailbox_does_what_its_policy_says() {
+    try_sequences(&vec(step(), 0..40), follow::<Blocking>);
+    try_sequences(&vec(step(), 0..40), follow::<DroppingOldest>);
+    try_sequences(&vec(step(), 0..40), follow::<Disconnecting>);
+    try_sequences(&vec(step(), 0..40), follow::<Penalising>);
 }

@@ -5,6 +5,9 @@
 //! until they wait. So there is one right answer, and with it "first come, first served".
 
 mod channel;
+mod credit;
+mod news;
+mod promise;
 
 use core::fmt::Debug;
 
@@ -23,7 +26,7 @@ fn try_sequences<S: Clone + Debug + Send + 'static>(
     follow: fn(S),
 ) {
     let config = Config {
-        cases: u32::try_from(seeds(300)).unwrap(),
+        cases: u32::try_from(seeds(200)).unwrap(),
         failure_persistence: None,
         ..Config::default()
     };
