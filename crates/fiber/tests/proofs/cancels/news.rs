@@ -43,7 +43,7 @@ fn a_receiver_of_promises(cast: &mut Cast) {
     cast.other(move || {
         for (number, sender) in senders.into_iter().enumerate() {
             dawdle(number);
-            sender.send(books.value(number)).ok().expect("it is there");
+            sender.send(books.value(number)).expect("it is there");
             books.sent(number);
         }
     });
@@ -67,7 +67,7 @@ fn a_sender_of_promises(cast: &mut Cast) {
         for (number, sender) in senders.into_iter().enumerate() {
             dawdle(number);
             let sent = sender.send(books.value(number));
-            sent.ok().expect("it is there");
+            sent.expect("it is there");
             books.sent(number);
         }
         dawdle(0);
@@ -191,7 +191,7 @@ fn send_on_credit(sender: &Sender<Value>, ledger: &Ledger, numbers: core::ops::R
         };
         dawdle(number);
         if let Some(credit) = credit.filter(|_| number % 5 != 4) {
-            credit.send(ledger.value(number)).ok().expect("it is open");
+            credit.send(ledger.value(number)).expect("it is open");
             ledger.sent(number);
         }
         dawdle(number + 1);

@@ -218,9 +218,7 @@ impl<'object> Party<'object> {
                 Err(SendTimeoutError::Elapsed(())) => Ret::NotYet,
                 Err(SendTimeoutError::Closed(())) => Ret::Closed,
             }),
-            _ => log.call(Op::Credit, || {
-                sender.credit().map_or(Ret::Closed, |credit| got(credit))
-            }),
+            _ => log.call(Op::Credit, || sender.credit().map_or(Ret::Closed, got)),
         }
     }
 

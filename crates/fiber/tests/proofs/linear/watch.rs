@@ -96,7 +96,7 @@ impl Model for Watched {
 }
 
 pub(super) struct Channel {
-    ends: Mutex<Vec<(Option<Sender<u32>>, Option<Receiver<u32>>)>>,
+    ends: Mutex<Vec<(Sender<u32>, Receiver<u32>)>>,
     values: AtomicU32,
 }
 
@@ -115,7 +115,7 @@ impl Object for Channel {
         let (sender, receiver) = watch::channel(0);
         // Which fiber gets which is not known before it asks, so all get the same.
         let ends = (0..FIBERS)
-            .map(|_| (Some(sender.clone()), Some(receiver.clone())))
+            .map(|_| (sender.clone(), receiver.clone()))
             .collect();
         let model = Watched {
             value: 0,
@@ -134,8 +134,8 @@ impl Object for Channel {
     fn hand(&self, log: Log<Watched>) -> Ends<'_> {
         let (sender, receiver) = self.ends.lock().unwrap().pop().unwrap();
         Ends {
-            sender,
-            receiver,
+            sender: Some(sender),
+            receiver: Some(receiver),
             values: &self.values,
             log,
         }

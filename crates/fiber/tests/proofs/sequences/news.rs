@@ -194,7 +194,7 @@ impl Model {
     }
 
     fn look<K: Kind>(&self, seen: &mut u64) -> Option<Ret> {
-        K::learn(seen, self.sent).or(self.closed.then_some(Ret::Closed))
+        K::learn(seen, self.sent).or_else(|| self.closed.then_some(Ret::Closed))
     }
 
     fn send(&mut self, number: usize, count: u64) {
