@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use fiber::{
-    checkpoint,
-    sync::{Barrier, Counter, OnceLock, RwLock, WaitGroup},
+    checkpoint, sleep,
+    sync::{Barrier, Counter, Latch, OnceLock, RwLock, WaitGroup},
 };
 
 use super::{
@@ -59,8 +59,30 @@ fn a_read_write_lock(cast: &mut Cast, habit: Habit) {
     cast.check(move || drop(lock.try_write().expect("free, and not poisoned")));
 }
 
+/// The victim wants to write, and holds back one that could read: they go when it has given up.
+fn a_writer_in_front(cast: &mut Cast) {
+    let lock = Arc::new(RwLock::new(()));
+    let (served, own) = (Arc::new(Latch::new()), Arc::clone(&lock));
+    let behind = Arc::clone(&served);
+    cast.other(move || {
+        let _held = own.read().unwrap();
+        behind.wait();
+    });
+    let own = Arc::clone(&lock);
+    cast.victim(move || {
+        sleep(MOMENT);
+        drop(own.write_timeout(MOMENT * 4));
+    });
+    cast.other(move || {
+        sleep(MOMENT * 3);
+        drop(lock.read());
+        served.open();
+    });
+}
+
 #[test]
 fn a_cancel_at_any_suspension_leaves_no_read_write_lock_held() {
+    cancel_everywhere("a writer in front", a_writer_in_front);
     for (writes, patient) in [(false, true), (true, true), (false, false), (true, false)] {
         let name = if writes { "a writer" } else { "a reader" };
         cancel_everywhere(name, move |cast| {

@@ -214,7 +214,8 @@ impl Hand for Chooser<'_> {
             arms => arms.into(),
         };
         let op = |patience| Op { arms, patience };
-        let span = dice.span();
+        // Without any time the limit is an arm as good as the others.
+        let span = dice.span() + Duration::from_micros(1);
         match dice.below(6) {
             0 => self.log.call(op(Patience::Tries), || self.try_choose(arms)),
             1 => self
