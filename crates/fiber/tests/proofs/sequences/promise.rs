@@ -119,6 +119,25 @@ struct Model {
 }
 
 impl Model {
+    fn new(is_shared: bool) -> Self {
+        Self {
+            is_shared,
+            state: State::Empty,
+            has_receiver: true,
+            waiting: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, value: usize) {
+        let is_open = matches!(self.state, State::Empty);
+        if is_open {
+            self.state = State::Sent(value);
+        }
+        let ret = if is_open { Ret::Sent } else { Ret::Closed };
+        self.events.push((value, ret));
+    }
+
     fn look(&mut self) -> Ret {
         match self.state {
             State::Empty => Ret::NotYet,
@@ -151,13 +170,7 @@ fn follow(steps: &[Step], is_shared: bool) {
     let (mut sender, mut receiver) = (Some(sender), Some(receiver));
     let mut fibers: Vec<(usize, JoinHandle<()>)> = Vec::new();
     let events: Arc<Mutex<Vec<Event>>> = Arc::default();
-    let mut model = Model {
-        is_shared,
-        state: State::Empty,
-        has_receiver: true,
-        waiting: Vec::new(),
-        events: Vec::new(),
-    };
+    let mut model = Model::new(is_shared);
     for (number, step) in steps.iter().enumerate() {
         let tell = |ret| events.lock().unwrap().push((number, ret));
         match step {
@@ -165,12 +178,7 @@ fn follow(steps: &[Step], is_shared: bool) {
                 if let Some(sender) = sender.take() {
                     let sent = sender.send(number);
                     tell(if sent { Ret::Sent } else { Ret::Closed });
-                    let is_open = matches!(model.state, State::Empty);
-                    if is_open {
-                        model.state = State::Sent(number);
-                    }
-                    let ret = if is_open { Ret::Sent } else { Ret::Closed };
-                    model.events.push((number, ret));
+                    model.send(number);
                 }
             }
             Step::TryRecv => {
