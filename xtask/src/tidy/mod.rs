@@ -124,7 +124,7 @@ fn crate_folder(path: &Path) -> Option<&str> {
     let mut parts = path.to_str()?.match_indices('/');
     let end = match path.iter().next()?.to_str()? {
         "crates" | "examples" => parts.nth(1)?.0,
-        "xtask" => parts.next()?.0,
+        "benches" | "xtask" => parts.next()?.0,
         _ => return None,
     };
     path.to_str()?.get(..end)

@@ -1,0 +1,41 @@
+//! The workloads, and what one op of each is.
+
+/// One yield; 2 tasks share the ops.
+pub const YIELD_2: &str = "yield_2";
+/// One yield; 1000 tasks share the ops.
+pub const YIELD_1000: &str = "yield_1000";
+/// [`YIELD_2`], in the shortest form that a poll-based runtime has: to wake oneself and return.
+pub const YIELDW_2: &str = "yieldw_2";
+/// [`YIELD_1000`] in that form.
+pub const YIELDW_1000: &str = "yieldw_1000";
+/// Spawning an empty task and joining it.
+pub const SPAWN_SEQ: &str = "spawn_seq";
+/// The same; 1000 are spawned, then 1000 joined.
+pub const SPAWN_BATCH: &str = "spawn_batch";
+/// A round trip, 2 messages, between 2 tasks over 2 rendezvous channels; where the tasks run is the
+/// runtime's choice. Peers without a rendezvous have a buffer of one, which lets a sender go on.
+pub const PINGPONG: &str = "pingpong";
+/// The same with each task on a thread of its own.
+pub const PINGPONG_CROSS: &str = "pingpong_cross";
+/// One message through a channel whose buffer holds [`CHANNEL_CAPACITY`], from 1 producer to 1
+/// consumer.
+pub const CHAN_1P1C: &str = "chan_1p1c";
+/// The same with 4 producers.
+pub const CHAN_4P1C: &str = "chan_4p1c";
+/// Locking a free mutex, adding, unlocking.
+pub const MUTEX_UNCONTENDED: &str = "mutex_uncontended";
+/// The same by 8 tasks at once.
+pub const MUTEX_CONTENDED8: &str = "mutex_contended8";
+/// Locking, yielding, unlocking by 8 tasks: every lock waits, so this is the hand-over.
+pub const MUTEX_YIELD8: &str = "mutex_yield8";
+/// One message received by a choice of 2 rendezvous channels with a producer each.
+pub const SELECT_2: &str = "select_2";
+/// Arming a limit of 10 s and disarming it.
+pub const TIMER_CANCEL: &str = "timer_cancel";
+/// [`PINGPONG`] whose asking side waits 10 s at the most for each answer.
+pub const TIMEOUT_WAIT: &str = "timeout_wait";
+
+/// How many values a bounded channel holds.
+pub const CHANNEL_CAPACITY: usize = 100;
+/// How many tasks are spawned before they are joined.
+pub const BATCH: u64 = 1000;
