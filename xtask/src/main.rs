@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+mod bench;
 mod clients;
 mod demo;
 mod differential;
@@ -31,6 +32,7 @@ cargo xtask <command>
   demo            serve a load with the cache, then simulate it 200 times
   test [STEP…]    every check of the project, or only the steps named (--list shows them)
   ci [STEP…]      the same
+  bench [NAME…]   costs beside those of peers, as tables (--rounds R: 5 unless given)
   prove …         promises, tried in full size: connections, load, drain, operations
   tidy            the rules of the house that rustfmt and clippy do not see
   layers          the dependency graph, checked against the table in layers.rs
@@ -64,6 +66,7 @@ fn run(words: &[&str]) -> Result<(), String> {
             Ok(())
         }
         ["test" | "ci", names @ ..] => runner::run(&Workspace::load()?, &steps::select(names)?),
+        ["bench", words @ ..] => bench::run(&Workspace::load()?, words),
         ["prove", words @ ..] => prove::run(&Workspace::load()?, words),
         ["tidy"] => tidy(&Workspace::load()?),
         ["layers"] => print(layers::check(&Workspace::load()?)),
