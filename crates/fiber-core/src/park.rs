@@ -103,6 +103,7 @@ impl Context {
 
     /// What every blocking call does first: pays for the call, lets others run when the budget is
     /// spent, and gives a simulator the chance to do so anywhere.
+    #[inline]
     pub(crate) fn charge(&self, fiber: &Header) {
         let budget = self.budget();
         if budget.get() == 0 {
@@ -149,6 +150,7 @@ pub fn assert_may_suspend(what: &str) {
 
 /// Pays for a step of work: now and then lets others run. Blocking calls do it by themselves; call
 /// it in long loops that never block. Not a cancellation point; outside of a fiber it does nothing.
+#[inline]
 pub fn charge() {
     Context::with_current(|context, fiber| context.charge(fiber));
 }

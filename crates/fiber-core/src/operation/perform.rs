@@ -40,6 +40,7 @@ pub enum Interrupted {
 /// # Cancellation
 /// A cancelled fiber unwinds here, with nothing committed. What has committed is never lost: its
 /// value is returned, and the cancel waits for the next point.
+#[inline]
 pub fn perform<O: Operation>(operation: O) -> O::Output {
     match perform_until(operation, None) {
         Ok(value) => value,
@@ -51,6 +52,7 @@ pub fn perform<O: Operation>(operation: O) -> O::Output {
 ///
 /// # Errors
 /// [`Interrupted::Elapsed`], with nothing committed.
+#[inline]
 pub fn perform_until<O: Operation>(
     operation: O,
     span: Option<Duration>,
@@ -63,15 +65,21 @@ pub fn perform_until<O: Operation>(
 ///
 /// # Errors
 /// [`Interrupted::Elapsed`], with nothing committed.
+#[inline]
 pub fn perform_pinned<O: Operation>(
     operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
     let result = wait_for(operation, span);
     if matches!(result, Err(Interrupted::Cancelled)) {
-        Context::with_current(Context::deliver_cancel);
+        unwind_now();
     }
     result
+}
+
+#[cold]
+fn unwind_now() {
+    Context::with_current(Context::deliver_cancel);
 }
 
 /// [`perform_until`] for primitives that must put something right before they let a cancel
@@ -107,13 +115,12 @@ fn wait_published<O: Operation>(
     mut operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
-    let on_fiber = Context::with(|context| context.is_some_and(Context::is_on_fiber));
-    let waited = if on_fiber {
-        Context::with_fiber(operation.name(), |context, fiber| {
-            wait_on_fiber(context, fiber, operation.as_mut(), span)
-        })
-    } else {
-        wait_on_thread(operation.as_mut(), span)
+    let on_fiber = Context::with_current(|context, fiber| {
+        wait_on_fiber(context, fiber, operation.as_mut(), span)
+    });
+    let waited = match on_fiber {
+        Some(waited) => waited,
+        None => wait_on_thread(operation.as_mut(), span),
     };
     match waited {
         // SAFETY: the cell was settled on this arm, and everything is retracted (I-12).
@@ -250,21 +257,14 @@ fn wait_on_fiber<O: Operation>(
     let stored = waits.map(|waits| unsafe { StoredWaits::new(waits) });
     let _noted = stored.map(|stored| Noted::new(fiber, stored));
     // Who gives up in time is not stuck, whatever the others do.
-    let deaf = fiber.mask().get() > 0 || !context.env().can_unwind();
-    let is_limited = TimeoutScope::is_limited(fiber.scopes().get(), fiber.mask().get());
-    let ends_in_time = alarm.is_some() || (is_limited && context.env().can_unwind());
-    let stuck_for =
-        stored.filter(|waits| waits.only_holders() && !ends_in_time && fiber.may_be_waited_for());
-    let edge = stuck_for
-        .zip(fiber.id())
-        .map(|(waits, id)| Edge::new(id, fiber, waits, &cell, deaf));
+    let holders = stored.filter(|waits| waits.only_holders() && alarm.is_none());
+    let edge = holders.and_then(|waits| edge_of(context, fiber, waits, &cell));
     let edge = pin!(edge);
-    let graph = context.env().id_space().waits();
-    // SAFETY: the edge is pinned in this frame, as is what leaves the graph (I-12).
-    let entered = edge
-        .as_ref()
-        .as_pin_ref()
-        .map(|edge| unsafe { graph.enter(edge) });
+    let entered = edge.as_ref().as_pin_ref().map(|edge| {
+        let graph = context.env().id_space().waits();
+        // SAFETY: the edge is pinned in this frame, as is what leaves the graph (I-12).
+        unsafe { graph.enter(edge) }
+    });
     let (_entered, deadlock) = match entered {
         None => (None, None),
         Some(Ok(entered)) => (Some(entered), None),
@@ -292,6 +292,20 @@ fn wait_on_fiber<O: Operation>(
         None
     });
     published.end(waited)
+}
+
+/// What the graph is to know of a fiber that waits for holders and has no limit of its own; nothing
+/// of one that gives up in time.
+fn edge_of(context: &Context, fiber: &Header, waits: StoredWaits, cell: &WaitCell) -> Option<Edge> {
+    if !fiber.may_be_waited_for() {
+        return None;
+    }
+    let deaf = fiber.mask().get() > 0 || !context.env().can_unwind();
+    let is_limited = TimeoutScope::is_limited(fiber.scopes().get(), fiber.mask().get());
+    if is_limited && context.env().can_unwind() {
+        return None;
+    }
+    Some(Edge::new(fiber.id()?, fiber, waits, cell, deaf))
 }
 
 fn wait_on_thread<O: Operation>(operation: Pin<&mut O>, span: Option<Duration>) -> Waited {
