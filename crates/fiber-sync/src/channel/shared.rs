@@ -127,7 +127,7 @@ impl<T> Queue<T> {
             return true;
         }
         if state.buffer.len() < self.capacity {
-            state.buffer.extend(slot.take());
+            state.put(slot);
             return true;
         }
         if self.overflow == Overflow::Block {
@@ -180,7 +180,7 @@ impl<T> Queue<T> {
         // SAFETY: ours, as we are not linked, by the caller's promise (I-12).
         let slot = unsafe { &mut *slot };
         let evicted = if state.buffer.len() < self.capacity {
-            state.buffer.extend(slot.take());
+            state.put(slot);
             None
         } else {
             state.overflow(slot, self.overflow)
@@ -318,7 +318,7 @@ impl<T> State<T> {
             Overflow::DropOldest => {
                 self.dropped += 1;
                 let oldest = self.buffer.pop_front();
-                self.buffer.extend(slot.take());
+                self.put(slot);
                 oldest
             }
             Overflow::Disconnect => {
@@ -326,9 +326,18 @@ impl<T> State<T> {
                 None
             }
             Overflow::PenaliseSender => {
-                self.buffer.extend(slot.take());
+                self.put(slot);
                 None
             }
+        }
+    }
+
+    /// Appends what is in `slot`, for which there is a place.
+    #[inline]
+    fn put(&mut self, slot: &mut Slot<T>) {
+        // Not `extend`, which asks for more room than one value needs.
+        if let Some(value) = slot.take() {
+            self.buffer.push_back(value);
         }
     }
 
