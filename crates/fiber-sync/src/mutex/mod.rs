@@ -15,7 +15,10 @@ use core::{
     time::Duration,
 };
 
-use fiber_core::operation::{Holder, perform, perform_until};
+use fiber_core::{
+    operation::{Holder, perform, perform_until},
+    park::charge,
+};
 
 pub use self::{
     guard::{MutexGuard, OwnedMutexGuard},
@@ -105,6 +108,17 @@ impl<T: ?Sized> Mutex<T> {
         &self,
         site: &'static Location<'static>,
     ) -> LockResult<MutexGuard<'_, T>> {
+        // A free lock needs no operation, which would be built in memory first.
+        charge();
+        if self.raw.try_lock() {
+            self.raw.holder().set(site);
+            return Ok(self.locked()?);
+        }
+        self.lock_taken(site)
+    }
+
+    #[cold]
+    fn lock_taken(&self, site: &'static Location<'static>) -> LockResult<MutexGuard<'_, T>> {
         perform(LockOperation::new(self, site, Patience::LooksAgain))
     }
 
