@@ -71,14 +71,17 @@ impl<T, F: FnMut() -> T> LazyLock<T, F> {
 
     #[cold]
     fn make(&self, site: &'static Location<'static>) {
+        let mut spent = None;
         self.once.run(site, AfterPanic::Refuse, |_| {
             // SAFETY: the one that runs the once is alone (I-2).
             let init = unsafe { &mut *self.init.get() };
             let value = init.as_mut().expect("it is there until it has made it")();
             // SAFETY: as above, and nobody reads before it is done (I-2).
             unsafe { *self.value.get() = Some(value) };
-            *init = None;
+            spent = init.take();
         });
+        // When it is done: that is the user's code, which may wait and unwind.
+        drop(spent);
     }
 }
 

@@ -3,12 +3,13 @@
 use alloc::sync::Arc;
 use core::{
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
 };
 use std::panic::catch_unwind;
 
 use fiber::{
-    ExitReason, park, spawn,
+    ExitReason, park, sleep, spawn,
     sync::{LazyLock, Once, OnceLock},
     yield_now,
 };
@@ -61,6 +62,34 @@ fn a_function_that_is_cancelled_runs_anew_for_the_next_caller() {
         assert!(matches!(first.join(), Err(ExitReason::Cancelled(_))));
         assert_eq!(second.join().unwrap(), 5);
         assert_eq!((**lazy, runs.load(Ordering::SeqCst)), (5, 2));
+    });
+}
+
+/// What a function has in it is dropped when the function has made its value, and may wait then.
+#[test]
+fn a_cancel_in_the_destructor_of_a_function_does_not_lose_what_it_has_made() {
+    struct Waits(Arc<AtomicBool>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+            sleep(Duration::from_secs(3600));
+        }
+    }
+    on_both(|| {
+        let dropping = Arc::new(AtomicBool::new(false));
+        let waits = Waits(Arc::clone(&dropping));
+        let lazy = Arc::new(LazyLock::new(move || {
+            let _has_it = &waits;
+            5
+        }));
+        let other = Arc::clone(&lazy);
+        let first = spawn(move || **other);
+        while !dropping.load(Ordering::SeqCst) {
+            yield_now();
+        }
+        first.cancel();
+        assert!(matches!(first.join(), Err(ExitReason::Cancelled(_))));
+        assert_eq!(**lazy, 5);
     });
 }
 
