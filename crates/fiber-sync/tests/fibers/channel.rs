@@ -17,7 +17,7 @@ use fiber_sync::{
     Mutex,
     channel::{
         Receiver, RecvError, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded,
-        rendezvous, unbounded,
+        broadcast, rendezvous, unbounded,
     },
 };
 
@@ -282,4 +282,20 @@ fn fibers_of_two_workers_and_plain_threads_share_a_channel() {
         inside + outside_too.join().unwrap(),
         4 * EACH * (EACH - 1) / 2
     );
+}
+
+/// Such a message would be between the snapshot and what its receiver gets first.
+#[test]
+fn a_message_that_is_sent_while_the_sender_makes_a_snapshot_is_a_circle_and_not_sent() {
+    run(|| {
+        let (sender, mut receiver) = broadcast::channel(4);
+        let caller = spawn(move || {
+            let (..) = sender.subscribe_with(|| sender.send(1));
+        });
+        let Err(ExitReason::Panicked(payload)) = caller.join() else {
+            panic!("it was sent out of order");
+        };
+        assert!(payload.message().unwrap().contains("deadlock"));
+        assert_eq!(receiver.try_recv(), Err(broadcast::TryRecvError::Closed));
+    });
 }

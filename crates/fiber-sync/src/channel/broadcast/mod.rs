@@ -142,6 +142,9 @@ impl<T> Sender<T> {
     /// # Errors
     /// When there is no receiver at this moment, or the channel is closed; the error has the
     /// message.
+    ///
+    /// # Panics
+    /// As [`Sender::send_with`].
     pub fn send(&self, message: T) -> Result<usize, SendError<T>> {
         perform(self.send_operation(message))
     }
@@ -184,12 +187,14 @@ impl<T> Sender<T> {
         lock.wrap(|order| self.send_ordered(order, message))
     }
 
-    /// A poisoned lock is as good as any: there is nothing that a panic could leave half done.
+    /// A poisoned lock is as good as any: there is nothing that a panic could leave half done. One
+    /// that is not held is none.
     fn send_ordered(
         &self,
         order: LockResult<MutexGuard<'_, ()>>,
         message: T,
     ) -> Result<usize, SendError<T>> {
+        let order = order.unwrap_or_else(|error| error.into_inner());
         let receivers = self.receiver_count();
         if receivers == 0 {
             return Err(SendError(message));
@@ -203,14 +208,17 @@ impl<T> Sender<T> {
     /// it returns are one step to those who use [`Sender::subscribe_with`].
     ///
     /// # Suspends
-    /// As [`Sender::send`], and where `make` does. A message or snapshot that is made inside of
-    /// `make` for the same channel waits for itself.
+    /// As [`Sender::send`], and where `make` does.
     ///
     /// # Cancellation
     /// As [`Sender::send`].
     ///
     /// # Errors
     /// As [`Sender::send`]; what `make` has done stays.
+    ///
+    /// # Panics
+    /// When a fiber sends, or makes a snapshot, to the same channel inside of `make`, or waits in a
+    /// longer circle; a plain thread would wait for ever.
     pub fn send_with(&self, make: impl FnOnce() -> T) -> Result<usize, SendError<T>> {
         let order = self.end.order();
         let message = make();
@@ -232,6 +240,9 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     /// A cancelled fiber unwinds there, without a receiver.
+    ///
+    /// # Panics
+    /// As [`Sender::send_with`].
     pub fn subscribe_with<S>(&self, snapshot: impl FnOnce() -> S) -> (S, Receiver<T>) {
         let _order = self.end.order();
         (snapshot(), self.subscribe())
