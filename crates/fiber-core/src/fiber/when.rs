@@ -131,8 +131,8 @@ fn first<O: Operation>(
         let timer = unsafe { Pin::new_unchecked(&wait.timer) };
         mem::forget(Armed::new(timer, context, header, at));
     }
-    // SAFETY: what it waits for outlives the operation, and is forgotten when that is retracted
-    // (I-12).
+    // SAFETY: what it waits for lives as long as the operation, and is forgotten when that is
+    // retracted (I-12).
     let waits = operation
         .waits()
         .map(|waits| unsafe { StoredWaits::new(waits) });

@@ -22,6 +22,7 @@ const SETTLED: u32 = 3;
 pub struct WaitCell {
     state: AtomicU32,
     waiter: Waiter,
+    until: Until,
     /// Stands for the address in models, which are to run alike wherever their stacks lie.
     #[cfg(loom)]
     rank: usize,
@@ -68,6 +69,15 @@ impl Waiter {
             WaiterKind::Thread(unparker) => unparker.unpark(),
         }
     }
+
+    fn is_cancelled(&self) -> bool {
+        match &self.0 {
+            // SAFETY: called under the lock of a list that has a node of the cell, as for `wake`
+            // (I-12).
+            WaiterKind::Fiber(header) => unsafe { header.as_ref() }.is_cancelled(),
+            WaiterKind::Thread(_) | WaiterKind::Nobody => false,
+        }
+    }
 }
 
 impl fmt::Debug for Waiter {
@@ -78,6 +88,17 @@ impl fmt::Debug for Waiter {
             WaiterKind::Nobody => "nobody",
         })
     }
+}
+
+/// What ends a wait but a partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Nothing: its performer is masked.
+    Partner,
+    /// A cancel, which plain threads do not know.
+    Cancelled,
+    /// The time around it, or the end of what it is a part of.
+    Limit,
 }
 
 /// What a performer sees in its cell.
@@ -91,9 +112,15 @@ pub(crate) enum CellState {
 impl WaitCell {
     /// The cell of a performer that is about to wait.
     pub fn new(waiter: Waiter) -> Self {
+        Self::with_end(waiter, Until::Cancelled)
+    }
+
+    /// The cell of a performer whose wait ends in this way, too.
+    pub(super) fn with_end(waiter: Waiter, until: Until) -> Self {
         Self {
             state: AtomicU32::new(WAITING),
             waiter,
+            until,
             #[cfg(loom)]
             rank: next_rank(),
         }
@@ -126,6 +153,18 @@ impl WaitCell {
     /// any.
     pub(super) fn is_waiting(&self) -> bool {
         self.state.load(Ordering::Relaxed) == WAITING
+    }
+
+    /// Whether it waits, and will until a partner comes, as far as one can tell. Only under the
+    /// lock of a list in which a node of this cell is linked, so that it cannot leave meanwhile
+    /// (I-12).
+    pub(super) fn stays(&self) -> bool {
+        let ends = match self.until {
+            Until::Partner => false,
+            Until::Cancelled => self.waiter.is_cancelled(),
+            Until::Limit => true,
+        };
+        self.is_waiting() && !ends
     }
 
     /// Takes the performer's cell, if it still waits; waits out another's claim, which lasts a few

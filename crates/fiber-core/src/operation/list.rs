@@ -172,6 +172,22 @@ impl WaitList {
         reach(self.head).map(WaitNode::value)
     }
 
+    /// Whether the `value` of one that stands before `node` fits, and that one will stay there, for
+    /// all one can tell: it was not cancelled, and there is no limit of time around its wait.
+    pub fn any_stays_before(&self, node: &WaitNode, mut fits: impl FnMut(*mut ()) -> bool) -> bool {
+        let mut at = self.head;
+        while let Some(before) = reach(at)
+            && !ptr::eq(before, node)
+        {
+            // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
+            if fits(before.value.get()) && unsafe { &*before.cell.get() }.stays() {
+                return true;
+            }
+            at = before.next.get();
+        }
+        false
+    }
+
     /// Wakes the performer that waits longest and leaves it linked. It looks again whether it can
     /// commit ([`Operation::look_again`]) or leaves the list, and takes the list's lock for either:
     /// so whoever nudges has an answer, if not at once.

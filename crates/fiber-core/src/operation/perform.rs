@@ -9,7 +9,7 @@ use core::{
 
 use super::{
     Deadlock, How, Operation, Published,
-    cell::{CellState, WaitCell, Waiter},
+    cell::{CellState, Until, WaitCell, Waiter},
     graph::Edge,
     holder::StoredWaits,
 };
@@ -241,7 +241,8 @@ fn wait_on_fiber<O: Operation>(
     if context.pending(fiber).is_some() {
         return Waited::Interrupted(Interrupted::Cancelled);
     }
-    let cell = WaitCell::new(Waiter::fiber(fiber));
+    let until = Until::of(context, fiber);
+    let cell = WaitCell::with_end(Waiter::fiber(fiber), until);
     let mut published = Unpublish::new(operation, &cell);
     // SAFETY: the cell is in this frame, which `published` retracts before it is left (I-12).
     if let Published::Committed(arm) = unsafe { published.operation().publish(&cell, 0) } {
@@ -252,13 +253,13 @@ fn wait_on_fiber<O: Operation>(
     let timer = timer.into_ref();
     let _armed = alarm.map(|alarm| Armed::new(timer, context, fiber, alarm.at));
     let waits = published.operation.waits();
-    // SAFETY: what it waits for outlives the operation, and is forgotten with this frame's guard,
-    // which is declared after `published` and so dropped before it (I-12).
+    // SAFETY: what it waits for lives as long as the operation, and is forgotten with this frame's
+    // guard, before the caller's frame with the operation is left (I-12).
     let stored = waits.map(|waits| unsafe { StoredWaits::new(waits) });
     let _noted = stored.map(|stored| Noted::new(fiber, stored));
     // Who gives up in time is not stuck, whatever the others do.
     let holders = stored.filter(|waits| waits.only_holders() && alarm.is_none());
-    let edge = holders.and_then(|waits| edge_of(context, fiber, waits, &cell));
+    let edge = holders.and_then(|waits| edge_of(fiber, waits, &cell, until));
     let edge = pin!(edge);
     let entered = edge.as_ref().as_pin_ref().map(|edge| {
         let graph = context.env().id_space().waits();
@@ -296,15 +297,14 @@ fn wait_on_fiber<O: Operation>(
 
 /// What the graph is to know of a fiber that waits for holders and has no limit of its own; nothing
 /// of one that gives up in time.
-fn edge_of(context: &Context, fiber: &Header, waits: StoredWaits, cell: &WaitCell) -> Option<Edge> {
+fn edge_of(fiber: &Header, waits: StoredWaits, cell: &WaitCell, until: Until) -> Option<Edge> {
     if !fiber.may_be_waited_for() {
         return None;
     }
-    let deaf = fiber.mask().get() > 0 || !context.env().can_unwind();
-    let is_limited = TimeoutScope::is_limited(fiber.scopes().get(), fiber.mask().get());
-    if is_limited && context.env().can_unwind() {
+    if until == Until::Limit {
         return None;
     }
+    let deaf = until == Until::Partner;
     Some(Edge::new(fiber.id()?, fiber, waits, cell, deaf))
 }
 
@@ -360,6 +360,22 @@ fn wait(cell: &WaitCell, mut pause: impl FnMut() -> Option<Waited>) -> Waited {
                     return end;
                 }
             }
+        }
+    }
+}
+
+impl Until {
+    /// For a wait that `fiber` begins now.
+    fn of(context: &Context, fiber: &Header) -> Self {
+        let mask = fiber.mask().get();
+        if !context.env().can_unwind() {
+            Self::Partner
+        } else if TimeoutScope::is_limited(fiber.scopes().get(), mask) {
+            Self::Limit
+        } else if mask > 0 {
+            Self::Partner
+        } else {
+            Self::Cancelled
         }
     }
 }

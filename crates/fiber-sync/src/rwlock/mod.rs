@@ -18,7 +18,7 @@ use core::{
     time::Duration,
 };
 
-use fiber_core::operation::{Holder, Resource, perform, perform_until};
+use fiber_core::operation::{Holder, perform, perform_until};
 
 use self::raw::{Access, RawRwLock};
 pub use self::{

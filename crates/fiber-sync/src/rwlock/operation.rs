@@ -6,16 +6,14 @@ use fiber_core::operation::{Deadlock, Operation, Published, Resource, WaitCell, 
 
 use super::{
     RwLock, RwLockReadGuard, RwLockWriteGuard,
-    raw::{Access, RawRwLock, Request},
+    raw::{Access, Candidate, RawRwLock, Request},
 };
 use crate::{holders::Place, poison::LockResult};
 
 /// Gets the raw lock, for reading or for writing.
 struct Acquire<'lock> {
-    lock: &'lock RawRwLock,
     site: &'static Location<'static>,
-    request: Request,
-    node: WaitNode,
+    candidate: Candidate<'lock>,
 }
 
 impl<'lock> Acquire<'lock> {
@@ -26,53 +24,65 @@ impl<'lock> Acquire<'lock> {
         stays: bool,
     ) -> Self {
         Self {
-            lock,
             site,
-            request: Request {
-                access,
-                stays,
-                place: Cell::new(Place::NONE),
+            candidate: Candidate {
+                lock,
+                request: Request {
+                    access,
+                    stays,
+                    place: Cell::new(Place::NONE),
+                },
+                node: WaitNode::new(),
             },
-            node: WaitNode::new(),
         }
     }
 
     fn waits(&self) -> Option<Waits<'_>> {
         Some(Waits {
-            resource: self.lock,
+            resource: &self.candidate,
             site: self.site,
-            only_holders: self.lock.depends(self.request.access),
+            only_holders: true,
         })
     }
 
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
-        let place = self.lock.try_lock(self.request.access)?;
-        self.request.place.set(place);
+        let Candidate { lock, request, .. } = &self.candidate;
+        let place = lock.try_lock(request.access)?;
+        request.place.set(place);
         Some(0)
     }
 
     /// # Safety
     /// As for [`Operation::publish`].
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
-        let this = self.into_ref().get_ref();
+        let Candidate {
+            lock,
+            request,
+            node,
+        } = &self.into_ref().get_ref().candidate;
         // SAFETY: the node is pinned with the operation that it is a part of (I-12).
-        let node = unsafe { Pin::new_unchecked(&this.node) };
+        let node = unsafe { Pin::new_unchecked(node) };
         // SAFETY: node, request and cell stay until `retract`, by the caller's promise (I-12).
-        unsafe { this.lock.publish(node, &this.request, cell, base) }
+        unsafe { lock.publish(node, request, cell, base) }
     }
 
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
         if winner.is_none() {
-            self.lock.retract(&self.node, &self.request);
+            let Candidate {
+                lock,
+                request,
+                node,
+            } = &self.candidate;
+            lock.retract(node, request);
         }
     }
 
     /// The place of a caller that has got the lock.
     #[inline]
     fn finish(self: Pin<&mut Self>) -> Place {
-        let place = self.request.place.get();
-        self.lock.note(place, self.site);
+        let place = self.candidate.request.place.get();
+        self.candidate.lock.note(place, self.site);
         place
     }
 }
@@ -110,7 +120,7 @@ macro_rules! operation {
             type Output = LockResult<$guard<'lock, T>>;
 
             fn name(&self) -> &'static str {
-                self.acquire.lock.kind()
+                self.acquire.candidate.kind()
             }
 
             fn waits(&self) -> Option<Waits<'_>> {

@@ -35,6 +35,32 @@ pub(super) struct Request {
     pub(super) place: Cell<Place>,
 }
 
+/// One who wants the lock, and its place in the queue; in its frame.
+///
+/// Whom it waits for is asked as things stand: those before it may leave, and one of them may have
+/// the lock by then.
+#[derive(Debug)]
+pub(super) struct Candidate<'lock> {
+    pub(super) lock: &'lock RawRwLock,
+    pub(super) request: Request,
+    pub(super) node: WaitNode,
+}
+
+// SAFETY: others reach it as a `Resource` only, which looks for the node under the lock of the list
+// and changes nothing (I-12).
+unsafe impl Sync for Candidate<'_> {}
+
+impl Resource for Candidate<'_> {
+    fn kind(&self) -> &'static str {
+        "a read-write lock"
+    }
+
+    fn holders(&self, tell: &mut dyn FnMut(Holder)) {
+        let access = self.request.access;
+        self.lock.holders_before(&self.node, access, tell);
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct RawRwLock {
     state: SpinLock<State>,
@@ -45,7 +71,7 @@ pub(super) struct RawRwLock {
 struct State {
     held: Held,
     waiting: WaitList,
-    /// How many writers that stay wait: nobody behind them is served before they are.
+    /// How many writers wait that stay: nobody behind them is served before they are.
     staying_writers: usize,
 }
 
@@ -72,6 +98,10 @@ impl RawRwLock {
                 holders: Holders::new(),
             }
         }
+    }
+
+    pub(super) fn holders(&self, tell: &mut dyn FnMut(Holder)) {
+        self.holders.each(tell);
     }
 
     /// Notes the caller, which has got the lock.
@@ -102,11 +132,21 @@ impl RawRwLock {
         state.serve();
     }
 
-    /// Whether one that waits depends on those who hold the lock. A reader that stands behind
-    /// writers that may leave does not: it is served when they have left.
-    pub(super) fn depends(&self, access: Access) -> bool {
+    /// Tells of those who keep one that waits with `node` from the lock. A reader that stands
+    /// behind nobody but writers that may leave waits for no reader: it is served when they have.
+    fn holders_before(&self, node: &WaitNode, access: Access, tell: &mut dyn FnMut(Holder)) {
         let state = self.state.lock();
-        access == Access::Write || state.held.writer || state.staying_writers > 0
+        let depends = access == Access::Write
+            || state.held.writer
+            || (state.staying_writers > 0
+                && state.waiting.any_stays_before(node, |value| {
+                    // SAFETY: the list calls with linked nodes, and its lock is held (I-12).
+                    unsafe { Request::of(value) }.is_staying_writer()
+                }));
+        drop(state);
+        if depends {
+            self.holders.each(tell);
+        }
     }
 
     /// Takes the lock for the performer of `cell`, or links it.
@@ -210,15 +250,5 @@ impl Held {
             self.readers -= 1;
         }
         self.places.give_back(place);
-    }
-}
-
-impl Resource for RawRwLock {
-    fn kind(&self) -> &'static str {
-        "a read-write lock"
-    }
-
-    fn holders(&self, tell: &mut dyn FnMut(Holder)) {
-        self.holders.each(tell);
     }
 }

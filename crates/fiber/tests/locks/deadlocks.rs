@@ -192,6 +192,68 @@ fn reading_again_behind_a_writer_that_waits_is_told() {
     });
 }
 
+/// A fiber that reads, and one that wants to write and gives up by itself.
+fn reads_again_behind(give_up: fn(&JoinHandle<()>), write: fn(&RwLock<u32>)) {
+    let lock = Arc::new(RwLock::new(0));
+    let reading = lock.read().unwrap();
+    let other = Arc::clone(&lock);
+    let writer = spawn(move || write(&other));
+    while lock.try_read().is_ok() && !writer.is_finished() {
+        yield_now();
+    }
+    give_up(&writer);
+    drop(lock.read().expect("it is no circle"));
+    drop(reading);
+    drop(writer.join());
+}
+
+#[test]
+fn reading_again_behind_a_writer_that_will_give_up_is_no_circle() {
+    on_both(|| {
+        reads_again_behind(
+            |_| {},
+            |lock| timeout(Duration::from_millis(20), || drop(lock.write())).unwrap_or(()),
+        );
+    });
+    on_both(|| {
+        reads_again_behind(
+            |writer| {
+                writer.cancel();
+            },
+            |lock| drop(lock.write()),
+        );
+    });
+}
+
+/// A writer that might have given up gets the lock, and then wants what a reader behind it has.
+#[test]
+fn a_reader_behind_a_writer_that_did_not_give_up_is_in_a_circle_with_it() {
+    on_both(|| {
+        let shared = Arc::new((RwLock::new(()), Mutex::new(()), Barrier::new(2)));
+        let reading = shared.0.read().unwrap();
+        let other = Arc::clone(&shared);
+        let writer = spawn(move || {
+            let _writing = other.0.write_timeout(Duration::from_secs(3600)).unwrap();
+            other.2.wait();
+            other.1.lock().is_err()
+        });
+        while shared.0.try_read().is_ok() {
+            yield_now();
+        }
+        let other = Arc::clone(&shared);
+        let reader = spawn(move || {
+            let _mutex = other.1.lock().unwrap();
+            other.0.read().is_err()
+        });
+        while shared.1.try_lock().is_ok() {
+            yield_now();
+        }
+        drop(reading);
+        shared.2.wait();
+        assert_ne!(writer.join().unwrap(), reader.join().unwrap());
+    });
+}
+
 /// A reader that was let in and has not run yet waits for nobody, whatever the other readers do.
 #[test]
 fn readers_that_were_let_in_together_are_in_no_circle() {
