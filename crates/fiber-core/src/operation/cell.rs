@@ -210,7 +210,9 @@ impl WaitCell {
     pub(crate) unsafe fn claim_both<'cell>(own: &'cell Self, peer: &'cell Self) -> Both<'cell> {
         let mut spins = 0;
         loop {
-            let Ok(ours) = own.try_claim() else {
+            // Who has it may let it go again, as one does who needs more than there are. Nobody who
+            // has it waits for us: we have no claim.
+            let Some(ours) = own.claim_own() else {
                 return Both::OwnTaken;
             };
             loop {
@@ -264,7 +266,7 @@ pub(crate) enum Both<'cell> {
     },
     /// The partner has committed elsewhere or has withdrawn.
     PeerGone,
-    /// Somebody else has committed, or is committing, our own cell.
+    /// Somebody else has committed our own cell.
     OwnTaken,
 }
 

@@ -14,7 +14,7 @@ use core::{
 use loom::thread;
 
 use super::{
-    Interrupted, Latch, Match, Operation, Published, WaitCell, WaitList, WaitNode, Waiter,
+    Interrupted, Latch, Match, Met, Operation, Published, WaitCell, WaitList, WaitNode, Waiter,
     cell::CellState, perform, perform_until,
 };
 use crate::{
@@ -302,6 +302,35 @@ fn loom_two_choices_meet_once_in_the_same_order() {
 #[test]
 fn loom_two_choices_meet_once_in_crossed_order() {
     two_choices(0, 1, 3);
+}
+
+/// Somebody who wants to meet two takes a choice and lets it go again, while that is about to meet
+/// another one by another arm.
+#[test]
+fn loom_one_who_finds_too_few_keeps_nobody_from_meeting_another() {
+    model(3, || {
+        let cells = [(); 2].map(|()| WaitCell::new(Waiter::thread(Arc::new(Quiet))));
+        let nodes = pin!([WaitNode::new(), WaitNode::new()]);
+        let [first, second] = &nodes.as_ref().get_ref();
+        let lists = loom::sync::Arc::new([(); 2].map(|()| SpinLock::new(WaitList::new())));
+        for ((list, node), cell) in lists.iter().zip([first, second]).zip(&cells) {
+            // SAFETY: nodes and cells stay until the lists are gone, which the last thread that
+            // has them does not outlive (I-12).
+            unsafe {
+                let node = Pin::new_unchecked(node);
+                list.lock().push(node, cell, 0, ptr::null_mut());
+            }
+        }
+        let others = loom::sync::Arc::clone(&lists);
+        let wants_two = thread::spawn(move || others[0].lock().commit_all(None, 2));
+        match lists[1].lock().find(Some(&cells[0])) {
+            Match::Partner(partner) => partner.commit(1),
+            unmet => panic!("it could have met the other: {unmet:?}"),
+        }
+        assert_eq!(wants_two.join().unwrap(), Met::TooFew);
+        assert_eq!(cells[0].state(), CellState::Settled(1));
+        assert_eq!(cells[1].state(), CellState::Settled(0));
+    });
 }
 
 /// A latch lets through one that comes as it is opened, and shows it what was written before.
