@@ -99,6 +99,16 @@ enum Moment {
     At(Instant),
 }
 
+impl MomentOperation {
+    #[inline]
+    fn is_over(&self) -> bool {
+        match self.0 {
+            Moment::After(span) => span.is_zero(),
+            Moment::At(at) => time::now() >= at,
+        }
+    }
+}
+
 // SAFETY: it has no nodes; its performer commits it (I-12).
 unsafe impl Operation for MomentOperation {
     type Output = ();
@@ -116,17 +126,14 @@ unsafe impl Operation for MomentOperation {
 
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
-        let is_over = match self.0 {
-            Moment::After(span) => span.is_zero(),
-            Moment::At(at) => time::now() >= at,
-        };
-        is_over.then_some(0)
+        self.is_over().then_some(0)
     }
 
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
-        match self.0 {
-            Moment::After(Duration::ZERO) => Published::own(cell, base),
-            _ => Published::Waiting,
+        // For one who only tries: it may have come since it was tried.
+        match self.is_over() {
+            true => Published::own(cell, base),
+            false => Published::Waiting,
         }
     }
 

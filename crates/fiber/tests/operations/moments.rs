@@ -1,11 +1,11 @@
 //! Time as an arm.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::time::Duration;
+use core::{hint::spin_loop, pin::Pin, time::Duration};
 
 use fiber::{
-    choose, mask,
-    operation::{Latch, Operation, deadline, timeout},
+    Instant, choose, mask,
+    operation::{Latch, Operation, Published, WaitCell, deadline, timeout, try_perform},
     sleep, spawn,
     sync::{Mutex, channel},
     time,
@@ -153,5 +153,42 @@ fn a_cancel_beats_a_moment_that_has_not_come_and_masks_keep_it_out() {
         sleep(Duration::from_micros(10));
         sleeper.cancel();
         assert!(sleeper.join().is_err());
+    });
+}
+
+/// Can commit before a moment, and is tried when that has come.
+struct Before(Instant);
+
+// SAFETY: it has no nodes and is never committed.
+unsafe impl Operation for Before {
+    type Output = ();
+
+    fn name(&self) -> &'static str {
+        "what was before"
+    }
+
+    fn try_now(&mut self) -> Option<u16> {
+        while time::now() < self.0 {
+            spin_loop();
+        }
+        None
+    }
+
+    unsafe fn publish(self: Pin<&mut Self>, _cell: &WaitCell, _base: u16) -> Published {
+        Published::Waiting
+    }
+
+    fn retract(self: Pin<&mut Self>, _winner: Option<u16>) {}
+
+    unsafe fn finish(self: Pin<&mut Self>, _arm: u16) {}
+}
+
+#[test]
+fn a_moment_that_comes_during_a_try_is_seen_by_it() {
+    on_linux(1, || {
+        for _ in 0..50 {
+            let at = time::now() + Duration::from_micros(50);
+            assert!(try_perform(Before(at).or(deadline(at))).is_ok());
+        }
     });
 }
