@@ -167,6 +167,19 @@ impl WaitCell {
         self.is_waiting() && !ends
     }
 
+    /// [`WaitCell::is_waiting`] after what is under way: a claim may be let go again. Not for one
+    /// who has a claim.
+    pub(super) fn is_left_waiting(&self) -> bool {
+        let mut spins = 0;
+        loop {
+            match self.state.load(Ordering::Relaxed) {
+                WAITING => return true,
+                CLAIMED => spin::relax(&mut spins),
+                _ => return false,
+            }
+        }
+    }
+
     /// Takes the performer's cell, if it still waits; waits out another's claim, which lasts a few
     /// instructions.
     ///
@@ -297,5 +310,35 @@ impl Claim<'_> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.cell.state.store(WAITING, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    extern crate std;
+
+    use std::thread;
+
+    use super::*;
+
+    /// One that was woken takes its own cell, finds the lock taken, and waits on.
+    #[test]
+    fn one_whose_claim_was_let_go_is_left_waiting() {
+        for settles in [false, true] {
+            let cell = WaitCell::new(Waiter::nobody());
+            let claim = cell.claim_own().expect("it waits");
+            let left = thread::scope(|scope| {
+                let looks = scope.spawn(|| cell.is_left_waiting());
+                for _ in 0..100 {
+                    thread::yield_now();
+                }
+                match settles {
+                    true => claim.settle(0),
+                    false => drop(claim),
+                }
+                looks.join().expect("it only looks")
+            });
+            assert_eq!(left, !settles);
+        }
     }
 }

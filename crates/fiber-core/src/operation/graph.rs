@@ -100,9 +100,10 @@ impl Edge {
         unsafe { self.waits.get() }
     }
 
+    /// Waits out claims, whose holders have nothing to do with the graph.
     fn is_waiting(&self) -> bool {
         // SAFETY: the edge is entered, and its performer's cell stays meanwhile (I-12).
-        let waits = unsafe { self.cell.as_ref() }.is_waiting();
+        let waits = unsafe { self.cell.as_ref() }.is_left_waiting();
         // SAFETY: as above, and so does its fiber (I-12).
         waits && (self.deaf || !unsafe { self.header.as_ref() }.is_cancelled())
     }
