@@ -51,17 +51,31 @@ impl Budget {
     }
 }
 
+/// Whether a fiber that waits is unwinding. The host knows of threads only: while one fiber is
+/// suspended in its unwinding, all others of its worker look like that, too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unwinds {
+    /// Nobody was, when it was switched out.
+    Not,
+    Perhaps,
+}
+
 impl Context {
     /// Why `fiber` must unwind here and now, if it must.
     ///
     /// Not while it is masked, not while it unwinds already, and never where the program cannot
     /// unwind.
     pub(crate) fn pending(&self, fiber: &Header) -> Option<Interrupt> {
+        self.pending_after(fiber, Unwinds::Perhaps)
+    }
+
+    /// [`Context::pending`] in the loop of a wait, with what [`Context::park`] has said.
+    pub(crate) fn pending_after(&self, fiber: &Header, unwinds: Unwinds) -> Option<Interrupt> {
         let interrupt = fiber.unmasked_interrupt()?;
         if !self.env().can_unwind() {
             return None;
         }
-        if self.env().is_unwinding() {
+        if unwinds == Unwinds::Perhaps && self.env().is_unwinding() {
             // The thread is, and perhaps not this fiber: another may be parked inside of a drop. A
             // second unwinding on one stack would abort, so this fiber is asked again later.
             if fiber.interrupted().get() == 0 {
@@ -74,21 +88,32 @@ impl Context {
 
     /// Unwinds `fiber`, which is the caller, if it was cancelled.
     pub(crate) fn deliver_cancel(&self, fiber: &Header) {
-        if let Some(interrupt) = self.pending(fiber) {
+        self.deliver_after(fiber, Unwinds::Perhaps);
+    }
+
+    /// [`Context::deliver_cancel`] in the loop of a wait, as [`Context::pending_after`].
+    fn deliver_after(&self, fiber: &Header, unwinds: Unwinds) {
+        if let Some(interrupt) = self.pending_after(fiber, unwinds) {
             interrupt.throw(fiber, self.env());
         }
     }
 
     /// Switches the calling `fiber` out until it is woken; may return without reason. The caller
     /// has published what wakes it, and looks at its condition again (I-2).
-    pub(crate) fn park(&self, fiber: &Header, waiting_for: &'static str) {
+    pub(crate) fn park(&self, fiber: &Header, waiting_for: &'static str) -> Unwinds {
         self.assert_may_suspend(waiting_for);
         fiber.waiting_for().set(waiting_for);
+        // Asked before: whoever is unwinding afterwards is somebody else.
+        let unwinds = match self.env().is_unwinding() {
+            true => Unwinds::Perhaps,
+            false => Unwinds::Not,
+        };
         if fiber.wake_word().announce_park() {
             // SAFETY: `fiber` is the running one, as every caller has it from `with_fiber` (I-11).
             unsafe { fiber.switch_out() };
             fiber.wake_word().resumed();
         }
+        unwinds
     }
 
     /// Puts the calling `fiber` behind everybody who is ready.
@@ -263,12 +288,13 @@ fn wait_until(
     let timer = pin!(TimerNode::new());
     let timer = timer.into_ref();
     let _armed = deadline.map(|deadline| Armed::new(timer, context, fiber, deadline));
+    let mut unwinds = Unwinds::Perhaps;
     loop {
-        context.deliver_cancel(fiber);
+        context.deliver_after(fiber, unwinds);
         if done() || timer.has_fired() {
             return;
         }
-        context.park(fiber, waiting_for);
+        unwinds = context.park(fiber, waiting_for);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     fiber::Header,
     id::{Id, Namespace},
     inflight::{Answer, Asker, IoWait},
+    park::Unwinds,
     registry::Entered,
     request::{Request, Token},
     timer::{Armed, TimerNode},
@@ -137,18 +138,19 @@ impl Context {
         let timer = pin!(TimerNode::new());
         let timer = timer.into_ref();
         let armed = deadline.map(|deadline| Armed::new(timer, self, fiber, deadline));
-        let mut hurried = false;
+        let (mut hurried, mut unwinds) = (false, Unwinds::Perhaps);
         let answer = loop {
             if let Some(answer) = wait.answer.get() {
                 break answer;
             }
             // A close that came before the request was staged has cancelled without it.
             let closing = entered.is_some_and(Entered::is_closing);
-            if !hurried && (closing || timer.has_fired() || self.pending(fiber).is_some()) {
+            let interrupted = || self.pending_after(fiber, unwinds).is_some();
+            if !hurried && (closing || timer.has_fired() || interrupted()) {
                 hurried = true;
                 self.stage_control(Request::Cancel { token });
             }
-            self.park(fiber, "input or output");
+            unwinds = self.park(fiber, "input or output");
         };
         drop(armed);
         match answer {

@@ -17,6 +17,7 @@ use crate::{
     context::Context,
     env::{Instant, ThreadHooks, hooks},
     fiber::Header,
+    park::Unwinds,
     spin,
     timeout::TimeoutScope,
     timer::{Armed, TimerNode},
@@ -77,9 +78,15 @@ pub fn perform_pinned<O: Operation>(
     result
 }
 
+/// Not asked again whether the caller unwinds: it did not when it was interrupted, but others of
+/// its worker may by now.
 #[cold]
 fn unwind_now() {
-    Context::with_current(Context::deliver_cancel);
+    Context::with_current(|context, fiber| {
+        let interrupt = fiber.unmasked_interrupt();
+        let interrupt = interrupt.expect("who was interrupted stays so until it unwinds");
+        interrupt.throw(fiber, context.env())
+    });
 }
 
 /// [`perform_until`] for primitives that must put something right before they let a cancel
@@ -271,7 +278,7 @@ fn wait_on_fiber<O: Operation>(
         Some(Ok(entered)) => (Some(entered), None),
         Some(Err(deadlock)) => (None, Some(deadlock)),
     };
-    let mut woken = false;
+    let (mut woken, mut unwinds) = (false, Unwinds::Perhaps);
     let waited = wait(&cell, || {
         if let Some(deadlock) = &deadlock {
             return Some(Waited::Refused(deadlock.clone()));
@@ -281,7 +288,7 @@ fn wait_on_fiber<O: Operation>(
         {
             return None;
         }
-        if context.pending(fiber).is_some() {
+        if context.pending_after(fiber, unwinds).is_some() {
             return Some(Waited::Interrupted(Interrupted::Cancelled));
         }
         if timer.has_fired() {
@@ -289,7 +296,7 @@ fn wait_on_fiber<O: Operation>(
                 .and_then(|alarm| alarm.ring(&cell))
                 .map(Waited::Interrupted);
         }
-        context.park(fiber, published.name());
+        unwinds = context.park(fiber, published.name());
         None
     });
     published.end(waited)

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::{cell::Cell, time::Duration};
 
 use fiber::{
-    catch_unwind, choose,
+    ExitReason, JoinHandle, catch_unwind, choose,
     operation::{
         BoxedOperation, Latch, Nack, Operation, always, choose_dyn, guard, guard_dyn, guard_with,
         never, timeout, try_perform, with_nack_dyn,
@@ -121,6 +121,61 @@ fn a_cancelled_performer_does_what_is_to_be_done_about_losing() {
         assert!(waiter.join().is_err());
         // It was cancelled before it ran, or while it waited.
         assert!(told.get() <= 1);
+    });
+}
+
+/// Sleeps as it is dropped, so that whoever unwinds is suspended in that.
+struct Sleeps(Duration);
+
+impl Drop for Sleeps {
+    fn drop(&mut self) {
+        sleep(self.0);
+    }
+}
+
+#[test]
+fn a_cancelled_performer_unwinds_although_another_fiber_is_unwinding_by_then() {
+    on_both(|| {
+        let waiter = spawn(|| {
+            never::<()>()
+                .wrap_abort(|| sleep(MS * 10))
+                .perform_timeout(MS * 1000)
+        });
+        let other = spawn(|| {
+            let _sleeps = Sleeps(MS * 20);
+            sleep(MS * 5);
+            panic!("while the first one does something about losing");
+        });
+        sleep(MS);
+        waiter.cancel();
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
+        assert!(other.join().is_err());
+    });
+}
+
+/// Cancels and joins as it is dropped.
+struct Ends(Option<JoinHandle<()>>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let fiber = self.0.take().unwrap();
+        fiber.cancel();
+        assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
+    }
+}
+
+#[test]
+fn one_that_unwinds_can_cancel_and_join_those_that_wait() {
+    on_both(|| {
+        let waits: [fn(); 2] = [|| never().perform(), || sleep(MS * 1_000_000)];
+        for wait in waits {
+            let ends = spawn(move || {
+                let _ends = Ends(Some(spawn(wait)));
+                sleep(MS);
+                panic!("with a fiber that must end first");
+            });
+            assert!(matches!(ends.join(), Err(ExitReason::Panicked(_))));
+        }
     });
 }
 
