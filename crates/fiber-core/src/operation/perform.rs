@@ -17,7 +17,7 @@ use crate::{
     context::Context,
     env::{Instant, ThreadHooks, hooks},
     fiber::Header,
-    park::Unwinds,
+    park::{UnwindReason, Unwinds, unwinding},
     spin,
     timeout::TimeoutScope,
     timer::{Armed, TimerNode},
@@ -375,7 +375,10 @@ impl Until {
     /// For a wait that `fiber` begins now.
     fn of(context: &Context, fiber: &Header) -> Self {
         let mask = fiber.mask().get();
-        if !context.env().can_unwind() {
+        let unwinds = || {
+            fiber.interrupted().get() != 0 && unwinding() == Some(UnwindReason::Interrupt)
+        };
+        if !context.env().can_unwind() || unwinds() {
             Self::Partner
         } else if TimeoutScope::is_limited(fiber.scopes().get(), mask) {
             Self::Limit

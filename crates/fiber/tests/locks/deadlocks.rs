@@ -6,7 +6,7 @@ use core::time::Duration;
 use fiber::{
     ExitReason, FiberBuilder, JoinHandle,
     core::operation::{Deadlock, perform},
-    mask, scope, spawn,
+    mask, scope, sleep, spawn,
     sync::{Barrier, LockError, Mutex, RwLock},
     timeout, yield_now,
 };
@@ -128,6 +128,33 @@ fn one_that_was_cancelled_is_in_no_circle() {
         yield_now();
         waiter.cancel();
         assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
+        drop(held);
+    });
+}
+
+/// Locks as it is dropped.
+struct Locks(Arc<Mutex<()>>);
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        drop(self.0.lock());
+    }
+}
+
+#[test]
+fn one_that_waits_as_a_cancel_unwinds_it_is_in_a_circle() {
+    on_both(|| {
+        let mutex = Arc::new(Mutex::new(()));
+        let held = mutex.lock().unwrap();
+        let locks = Locks(Arc::clone(&mutex));
+        let waiter = spawn(move || {
+            let _locks = locks;
+            sleep(Duration::from_secs(3600));
+        });
+        sleep(Duration::from_millis(1));
+        waiter.cancel();
+        sleep(Duration::from_millis(1));
+        assert!(matches!(waiter.join(), Err(ExitReason::Deadlock(_))));
         drop(held);
     });
 }
