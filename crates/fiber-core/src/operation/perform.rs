@@ -58,16 +58,20 @@ pub fn perform_until<O: Operation>(
     operation: O,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
-    perform_pinned(pin!(operation), span)
+    // SAFETY: it was the caller's to give away, and nobody performs it again (I-12).
+    unsafe { perform_pinned(pin!(operation), span) }
 }
 
 /// [`perform_until`] that leaves the operation with the caller: what was not committed can be taken
 /// out of it again, as a value that was not sent in time.
 ///
+/// # Safety
+/// The operation has not been committed before: one that was gives its value once.
+///
 /// # Errors
 /// [`Interrupted::Elapsed`], with nothing committed.
 #[inline]
-pub fn perform_pinned<O: Operation>(
+pub unsafe fn perform_pinned<O: Operation>(
     operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {

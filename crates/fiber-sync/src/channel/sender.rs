@@ -66,7 +66,8 @@ impl<T> Sender<T> {
     /// When the time is over, or when the channel is closed; the error has the value.
     pub fn send_timeout(&self, value: T, span: Duration) -> Result<(), SendTimeoutError<T>> {
         let mut operation = pin!(self.send_operation(value));
-        match perform_pinned(operation.as_mut(), Some(span)) {
+        // SAFETY: it was made just now, so nothing has committed it (I-12).
+        match unsafe { perform_pinned(operation.as_mut(), Some(span)) } {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(SendTimeoutError::Elapsed(operation.take_value())),
         }
