@@ -379,9 +379,8 @@ impl Until {
     /// For a wait that `fiber` begins now.
     fn of(context: &Context, fiber: &Header) -> Self {
         let mask = fiber.mask().get();
-        let unwinds = || {
-            fiber.interrupted().get() != 0 && unwinding() == Some(UnwindReason::Interrupt)
-        };
+        let unwinds =
+            || fiber.interrupted().get() != 0 && unwinding() == Some(UnwindReason::Interrupt);
         if !context.env().can_unwind() || unwinds() {
             Self::Partner
         } else if TimeoutScope::is_limited(fiber.scopes().get(), mask) {

@@ -2,7 +2,7 @@
 
 use core::{borrow::BorrowMut, cell::UnsafeCell, fmt, ops::Deref, pin::Pin};
 
-use fiber_core::operation::{How, Operation, Published, WaitCell, WaitNode};
+use fiber_core::operation::{Operation, Published, WaitCell, WaitNode};
 
 use super::{
     ends::{Rx, Tx},
@@ -77,14 +77,6 @@ unsafe impl<T, S: BorrowMut<Slot<T>>> Operation for SendOperation<'_, T, S> {
 
     fn name(&self) -> &'static str {
         "sending"
-    }
-
-    /// # Panics
-    /// When it was committed before: a value is sent once.
-    #[inline]
-    fn prepare(&mut self, _how: How) {
-        let slot = self.slot.get_mut().borrow_mut();
-        assert!(slot.is_some(), "the value was sent: it is not there again");
     }
 
     #[inline]

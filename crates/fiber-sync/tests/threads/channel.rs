@@ -1,8 +1,7 @@
 //! Channels on threads.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    panic::catch_unwind,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use fiber_core::operation::perform_pinned;
 use fiber_sync::channel::{
     Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
     TrySendError, bounded, rendezvous,
@@ -237,15 +235,4 @@ fn ends_of_one_channel_know_one_another() {
     let (other_sender, other_receiver) = bounded::<u8>(1);
     assert!(sender.same_channel(&sender.clone()) && receiver.same_channel(&receiver.clone()));
     assert!(!sender.same_channel(&other_sender) && !receiver.same_channel(&other_receiver));
-}
-
-#[test]
-fn an_operation_whose_value_was_sent_is_not_performed_again() {
-    host();
-    let (sender, receiver) = bounded(2);
-    let mut sending = pin!(sender.send_operation("one"));
-    assert_eq!(perform_pinned(sending.as_mut(), None), Ok(Ok(())));
-    let again = catch_unwind(AssertUnwindSafe(|| perform_pinned(sending, None)));
-    assert!(again.is_err(), "nothing was sent, and nobody was told");
-    assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["one"]);
 }
