@@ -166,6 +166,10 @@ impl Builder {
     /// # Errors
     /// When the host fails, when `main` panics or is cancelled, and in a closed world when nothing
     /// can ever run again.
+    ///
+    /// # Aborts
+    /// When `main` itself waits masked, for what never comes: it may borrow, and so the caller must
+    /// not go on while it can neither end nor be unwound.
     #[track_caller]
     pub fn run<F, T>(self, main: F) -> Result<T, RunError>
     where
@@ -212,6 +216,9 @@ impl Builder {
         // its closure is the caller's affair, who may catch what comes of it.
         let unstarted = first.lock().take();
         drop(unstarted);
+        if handle.fiber().is_started() && !handle.is_finished() && !shared.is_broken() {
+            main_never_ends(&shared);
+        }
         verdict(&shared, handle)
     }
 }
@@ -259,9 +266,33 @@ where
         let _ended = ended;
         main()
     };
-    // SAFETY: `main` is `Send`. It may borrow: `run` returns only when the workers have, and they
-    // return when every fiber has ended, or will never be resumed and is leaked (I-3).
+    // SAFETY: `main` is `Send`. It may borrow: `run` returns only when the workers have, and when
+    // this fiber has ended or was never started; else it ends the program. Only of a host that is
+    // broken it tells instead, as far as the host has given back what was lent to it (I-3).
     unsafe { Spawn::fiber(body, attributes) }
+}
+
+/// The main fiber was abandoned: it is never resumed, and never unwound. What it has borrowed from
+/// the caller may be in use by others that borrow from it, such as threads of a `thread::scope`; so
+/// the caller may not go on (I-3).
+#[cold]
+fn main_never_ends(shared: &Shared) -> ! {
+    struct Abort;
+
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            // Dropped by unwinding only, where a second panic aborts.
+            panic!("the run of a main fiber that was abandoned cannot return");
+        }
+    }
+
+    let fibers = core::mem::take(&mut *shared.parked.lock());
+    let asleep = AllAsleep { fibers };
+    let _abort = Abort;
+    panic!(
+        "the main fiber can neither go on nor be unwound, since it waits masked or where nothing \
+         can be unwound: give such waits a limit of time. {asleep}"
+    );
 }
 
 fn verdict<T>(shared: &Shared, handle: JoinHandle<T>) -> Result<T, RunError> {

@@ -266,6 +266,14 @@ impl Shared {
         self.fault.lock().get_or_insert(fault);
     }
 
+    /// Whether the host has failed, which is why fibers could not be brought to their end.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(
+            *self.fault.lock(),
+            Some(RunFault::Host(_) | RunFault::Env(_))
+        )
+    }
+
     pub(crate) fn take_fault(&self) -> Option<RunFault> {
         self.fault.lock().take()
     }

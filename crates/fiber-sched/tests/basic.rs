@@ -427,7 +427,11 @@ fn a_park_inside_of_no_suspend_panics_and_names_the_reason() {
         let Err(ExitReason::Panicked(payload)) = caught else {
             panic!("{caught:?}")
         };
-        assert!(payload.message().unwrap().contains("no_suspend: sleep"));
+        let message = payload.message().unwrap();
+        assert!(
+            message.contains("no_suspend, from ") && message.ends_with(": sleep"),
+            "{message}"
+        );
         no_suspend(|| 1);
         sleep(Duration::from_secs(1));
     });

@@ -210,3 +210,27 @@ fn a_panic_in_one_connection_ends_that_connection_alone() {
     server.kill().expect("it is our child");
     server.wait().expect("it is our child");
 }
+
+#[test]
+fn a_run_whose_main_can_neither_go_on_nor_be_unwound_does_not_return() {
+    let test = "a_run_whose_main_can_neither_go_on_nor_be_unwound_does_not_return";
+    if plays("masked main") {
+        let borrowed = [1_u8; 100];
+        let env = Linux::new(Config::default()).expect("the host starts");
+        let ended = Runtime::builder(env).closed_world().run(|| {
+            // A thread that goes on with what main has borrowed, whatever becomes of main.
+            std::thread::scope(|scope| {
+                scope.spawn(|| black_box(&borrowed));
+                fiber::mask(fiber::park);
+            });
+        });
+        panic!("it has returned: {ended:?}");
+    }
+    let output = child(test, "masked main").output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(SIGABRT), "{stderr}");
+    assert!(
+        stderr.contains("the main fiber can neither go on nor be unwound"),
+        "{stderr}"
+    );
+}
