@@ -71,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) rest: Rest,
     pub(crate) watching: SpinLock<Option<Arc<dyn Watching>>>,
     asleep_told: AtomicBool,
+    asleep_reported: AtomicUsize,
     abandoned: AtomicBool,
 }
 
@@ -104,6 +105,7 @@ impl Shared {
             rest: Rest::new(),
             watching: SpinLock::new(None),
             asleep_told: AtomicBool::new(false),
+            asleep_reported: AtomicUsize::new(0),
             abandoned: AtomicBool::new(false),
         })
     }
@@ -276,6 +278,18 @@ impl Shared {
 
     pub(crate) fn take_fault(&self) -> Option<RunFault> {
         self.fault.lock().take()
+    }
+
+    /// The calling worker has reported who is asleep there. The last one wakes the others.
+    pub(crate) fn reported(&self) {
+        let reported = self.asleep_reported.fetch_add(1, Ordering::SeqCst) + 1;
+        if reported == self.lanes.len() {
+            self.unpark_all();
+        }
+    }
+
+    pub(crate) fn all_have_reported(&self) -> bool {
+        self.asleep_reported.load(Ordering::SeqCst) == self.lanes.len()
     }
 
     /// Whether the run ends because nothing could wake anybody.

@@ -41,6 +41,8 @@ pub(crate) struct Turn<'worker> {
     context: &'worker Context,
     local: &'worker Local,
     id: WorkerId,
+    /// Whether this worker has reported who is asleep here, before they are cancelled.
+    reported: bool,
     /// Whether the fibers here were cancelled after the main one had ended.
     cancelled: bool,
     /// Whether this worker is counted as quiet.
@@ -62,6 +64,7 @@ impl<'worker> Turn<'worker> {
             context,
             local,
             id,
+            reported: false,
             cancelled: false,
             quiet: false,
             told_asleep: false,
@@ -142,19 +145,31 @@ impl<'worker> Turn<'worker> {
         }
     }
 
-    /// The main fiber has ended: what started here is cancelled, once.
+    /// The main fiber has ended, or nothing can wake anybody: what started here is cancelled, once.
     fn heed_phase(&mut self) {
-        if self.shared().phase() == Phase::Cancelling && !self.cancelled {
-            self.cancelled = true;
-            if self.shared().is_asleep() {
-                self.context.report(|fiber| {
-                    let fiber = ParkedFiber::new(fiber, self.context.env().id_space());
-                    self.shared().parked.lock().push(fiber);
-                });
-            }
-            self.context.cancel_all(&RUN_OVER);
-            self.shared().heeded();
+        if self.shared().phase() != Phase::Cancelling || self.cancelled {
+            return;
         }
+        if self.shared().is_asleep() && !self.report_asleep() {
+            return;
+        }
+        self.cancelled = true;
+        self.context.cancel_all(&RUN_OVER);
+        self.shared().heeded();
+    }
+
+    /// Reports who is asleep here. True once every worker has: until then nobody is cancelled, so
+    /// that each report finds who holds what as it was.
+    fn report_asleep(&mut self) -> bool {
+        if !self.reported {
+            self.reported = true;
+            self.context.report(|fiber| {
+                let fiber = ParkedFiber::new(fiber, self.context.env().id_space());
+                self.shared().parked.lock().push(fiber);
+            });
+            self.shared().reported();
+        }
+        self.shared().all_have_reported()
     }
 
     /// Every fiber of the runtime is parked. In an open world a plain thread may still wake one.

@@ -42,10 +42,11 @@ impl Runnable {
 }
 
 impl Drop for Runnable {
-    /// A fiber that has not started ends as a cancelled one. One that has started is never resumed
-    /// again: its frames, its block and what they borrow are leaked (I-3).
+    /// A fiber that has not started ends as a cancelled one. One that has started, or waits for
+    /// its operation, is never resumed again: its frames, its block and what they borrow are leaked
+    /// (I-3).
     fn drop(&mut self) {
-        if self.0.is_started() {
+        if self.0.has_home() {
             return;
         }
         // The closure's drop is the user's code and may panic; who joins is told even so.

@@ -106,6 +106,9 @@ pub unsafe trait Operation {
 
     /// Commits if that is possible without waiting; gives the arm. Publishes nothing, does not rely
     /// on the operation staying in place, and does not move what `publish` relies on.
+    ///
+    /// For performers: after an arm is committed only `finish` may follow. Called again it may give
+    /// nonsense, but nothing unsound.
     fn try_now(&mut self) -> Option<u16>;
 
     /// [`Operation::try_now`] for one arm.
