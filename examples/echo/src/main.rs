@@ -62,11 +62,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
 fn serve(options: &Options) -> io::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
+    // Before anybody is told that it serves, and may send one.
+    let signals = Signals::new(&[Signal::Terminate, Signal::Interrupt, Signal::User1])?;
     eprintln!("echo: listening on {}", listener.local_addr()?);
     if options.says_ready {
         io::stdout().write_all(b"READY\n")?;
     }
-    let signals = Signals::new(&[Signal::Terminate, Signal::Interrupt, Signal::User1])?;
     // Before the connections: with thousands of them at work, a newcomer would else wait until
     // each has had its turn.
     let acceptor = FiberBuilder::new().priority(Priority::High);

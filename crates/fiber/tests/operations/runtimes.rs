@@ -13,6 +13,7 @@ use fiber::{
         channel::{self, broadcast, credit, oneshot, watch},
     },
 };
+use host_linux::{Config, Linux};
 
 use crate::support::on_linux;
 
@@ -92,6 +93,8 @@ fn locks_are_shared_by_the_fibers_of_two_runtimes_and_a_plain_thread() {
         drop(count);
         shared.all.wait();
     };
+    // A plain thread can wait once there is a host.
+    let _host = Linux::new(Config::default()).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| on_two(work, work));
         scope.spawn(work);
