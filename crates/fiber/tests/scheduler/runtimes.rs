@@ -74,7 +74,9 @@ fn ten_thousand_runtimes_in_a_row_leave_the_process_as_it_was() {
         thread::yield_now();
         after = holdings();
     }
-    assert_eq!((after.0, after.1), (fds, threads));
+    assert_eq!(after.0, fds);
+    // One of the runs before may have been listed still when they were counted.
+    assert!(after.1 <= threads, "{threads} -> {} threads", after.1);
     // The allocator maps a few areas for itself; a leak would be one for each runtime.
     assert!(after.2 < maps + 100, "{maps} -> {} mappings", after.2);
 }
