@@ -64,11 +64,15 @@ impl<T> Watch<T> {
         self.value.lock().unwrap_or_else(|error| error.into_inner())
     }
 
-    fn announce(&self) {
+    /// Tells of a change. False once the channel is closed: nothing comes after the end.
+    fn announce(&self) -> bool {
         self.bell.ring(|state| {
+            if state.closed {
+                return false;
+            }
             state.version += 1;
             true
-        });
+        })
     }
 
     fn version(&self) -> u64 {
@@ -173,7 +177,10 @@ impl<T> Sender<T> {
             return Err(SendError(value));
         }
         let old = mem::replace(&mut *current, value);
-        self.end.announce();
+        if !self.end.announce() {
+            // Closed since we looked.
+            return Err(SendError(mem::replace(&mut *current, old)));
+        }
         // The old one is dropped when nothing is borrowed: that is the user's code.
         drop(current);
         drop(old);
