@@ -6,8 +6,8 @@ use loom::thread;
 
 use super::{MOMENT, model};
 use crate::channel::{
-    self, Mailbox, Overflow, Receiver, RecvError, SendError, Sender, broadcast, credit, oneshot,
-    watch,
+    self, Mailbox, Overflow, Receiver, RecvError, SendError, Sender, TryRecvError, broadcast,
+    credit, oneshot, watch,
 };
 
 /// One value goes over, and then the end does.
@@ -55,7 +55,7 @@ fn loom_a_sender_learns_that_the_channel_was_closed() {
         let thread = thread::spawn(move || sender.send(5));
         receiver.close();
         let sent = thread.join().unwrap();
-        assert_eq!(receiver.try_recv(), Err(channel::TryRecvError::Closed));
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Closed));
         assert_eq!(sent, Err(SendError(5)));
     });
 }
@@ -140,6 +140,24 @@ fn loom_a_change_is_seen_before_the_end() {
         assert_eq!(*receiver.borrow(), 5);
         assert_eq!(receiver.changed(), Err(RecvError));
         thread.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_no_change_comes_after_the_end() {
+    model(2, || {
+        let (sender, mut receiver) = watch::channel(0);
+        let closer = sender.clone();
+        let thread = thread::spawn(move || sender.send(5));
+        closer.close();
+        let told = receiver.try_changed();
+        let sent = thread.join().unwrap();
+        let news = receiver.try_changed();
+        match told {
+            Err(TryRecvError::Closed) => assert_eq!(news, Err(TryRecvError::Closed)),
+            _ => assert_eq!(told, Ok(())),
+        }
+        assert_eq!(sent.is_ok(), *receiver.borrow() == 5);
     });
 }
 
