@@ -9,17 +9,13 @@
 //! ```
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{
-    cell::{Cell, UnsafeCell},
-    mem,
-    time::Duration,
-};
+use core::{cell::UnsafeCell, mem, time::Duration};
 
 use crate::{
     context::Context,
     env::{Env, Job, OffloadFull, Payload, hooks},
     operation::{Latch, perform, try_perform},
-    park::{mask, sleep},
+    park::{shield, sleep},
     primitive::{AtomicUsize, Ordering},
 };
 
@@ -174,11 +170,10 @@ where
         call: UnsafeCell::new(Some(call)),
         outcome: UnsafeCell::new(None),
     };
-    let counted = Context::with_fiber("blocking", |context, _| context.helpers().count());
     let ticket = Ticket {
         work: &work,
         env,
-        helped: counted.with_helpers(),
+        helped: Context::with_fiber("blocking", |context, _| context.helpers().count()),
     };
     let lent = LentOut;
     let job: Box<dyn FnOnce() + Send + '_> = Box::new(move || ticket.run());
@@ -186,11 +181,10 @@ where
     // opens the latch last, and to unwind it ends the program (I-3).
     let job = unsafe { mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
     match env.offload(job) {
-        Ok(()) => mask(|| perform(work.done.wait_operation("a blocking call"))),
+        Ok(()) => shield(|| perform(work.done.wait_operation("a blocking call"))),
         Err(OffloadFull { job }) => drop(job),
     }
     mem::forget(lent);
-    drop(counted);
     match work.outcome.into_inner() {
         Some(Ok(value)) => Ok(value),
         Some(Err(payload)) => env.throw(payload),
@@ -201,29 +195,25 @@ where
 /// The blocking calls of one worker's fibers.
 #[derive(Debug)]
 pub(crate) struct Helpers {
-    /// Fibers here that wait for a helper; seen by their worker, which is not quiet meanwhile.
-    waiting: Cell<usize>,
-    /// Jobs that may still touch a frame of theirs.
+    /// Jobs that may still touch a frame of theirs, or have yet to wake it: their worker is not
+    /// quiet meanwhile.
     with_helpers: Arc<AtomicUsize>,
 }
 
 impl Helpers {
     pub(crate) fn new() -> Self {
         Self {
-            waiting: Cell::new(0),
             with_helpers: Arc::new(AtomicUsize::new(0)),
         }
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.get()
+        self.with_helpers.load(Ordering::Acquire)
     }
 
-    fn count(&self) -> Counted {
-        self.waiting.set(self.waiting.get() + 1);
-        Counted {
-            with_helpers: Arc::clone(&self.with_helpers),
-        }
+    fn count(&self) -> Arc<AtomicUsize> {
+        self.with_helpers.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(&self.with_helpers)
     }
 
     /// Waits until no helper touches a frame of this worker's fibers any more; how many still do
@@ -240,26 +230,5 @@ impl Helpers {
             }
             left = left.saturating_sub(RETRY);
         }
-    }
-}
-
-/// One fiber that waits for a helper.
-struct Counted {
-    with_helpers: Arc<AtomicUsize>,
-}
-
-impl Counted {
-    fn with_helpers(&self) -> Arc<AtomicUsize> {
-        self.with_helpers.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(&self.with_helpers)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        Context::with_fiber("blocking", |context, _| {
-            let waiting = &context.helpers().waiting;
-            waiting.set(waiting.get() - 1);
-        });
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     inflight::Inflight,
     local::Locals,
     park::Budget,
+    process::{Membership, Record, Refused, Whose},
     registry::Shard,
     request::{Completion, RawDescriptor},
     timer::TimerNode,
@@ -126,6 +127,10 @@ pub struct Context {
     process: Option<Id>,
     stack: StackClass,
     current: Cell<*const Header>,
+    /// Who waits without a stack and is asked or published just now.
+    acting: Cell<*const Header>,
+    /// How many fibers were abandoned here with their process.
+    at_rest: Cell<usize>,
     budget: Arc<Budget>,
     /// A fiber has used its budget up: the host is to get its turn.
     overdue: Cell<bool>,
@@ -156,7 +161,8 @@ impl Context {
     /// It is not dropped while fibers have started on it and not ended, whose home it is: it is
     /// ended by [`Context::finish`] or [`Context::abandon`], or leaked (I-11).
     pub unsafe fn new(parts: Parts) -> Self {
-        let shard = Shard::new(parts.ids_max, parts.port.unparker()).in_runtime(parts.process);
+        let shard = Shard::new(parts.ids_max, parts.port.unparker())
+            .in_runtime(parts.process, parts.worker.index());
         Self {
             has_chooser: parts.env.chooser().is_some(),
             dice: Dice::new(&*parts.env),
@@ -167,6 +173,8 @@ impl Context {
             process: parts.process,
             stack: parts.stack,
             current: Cell::new(ptr::null()),
+            acting: Cell::new(ptr::null()),
+            at_rest: Cell::new(0),
             budget: Arc::new(Budget::new()),
             overdue: Cell::new(false),
             yields: Cell::new(0),
@@ -268,11 +276,44 @@ impl Context {
         self.process
     }
 
-    /// The process of the running fiber, or that of the runtime.
-    pub fn process(&self) -> Option<Id> {
+    /// The process of the running fiber; `None` if that is the runtime's first one.
+    pub fn process(&self) -> Option<Arc<Record>> {
         // SAFETY: as in `with_current` (I-11).
         let running = unsafe { self.current.get().as_ref() };
-        running.map_or(self.process, Header::process)
+        running.and_then(Header::process).map(Arc::clone)
+    }
+
+    /// Admits one more fiber to the calling fiber's process; `None` if that is the runtime's first
+    /// one.
+    ///
+    /// # Errors
+    /// When the process does not admit it.
+    pub fn admit(&self) -> Result<Option<Membership>, Refused> {
+        // SAFETY: as in `with_current` (I-11).
+        let running = unsafe { self.current.get().as_ref() };
+        running
+            .and_then(Header::process)
+            .map(Record::admit)
+            .transpose()
+    }
+
+    /// Whose what is opened now is to be: the running fiber's, or of the one that is about to wait
+    /// without a stack.
+    pub(crate) fn whose(&self) -> Whose {
+        let acting = match self.current.get().is_null() {
+            true => self.acting.get(),
+            false => self.current.get(),
+        };
+        // SAFETY: as in `with_current`; who waits without a stack lives while it acts (I-11).
+        unsafe { acting.as_ref() }.and_then(Header::whose)
+    }
+
+    /// Runs `body` on behalf of `fiber`, which has no stack.
+    pub(crate) fn acting_for<R>(&self, fiber: &Header, body: impl FnOnce() -> R) -> R {
+        let before = self.acting.replace(fiber);
+        let result = body();
+        self.acting.set(before);
+        result
     }
 
     /// Decides something in a simulator; elsewhere it is always 0.

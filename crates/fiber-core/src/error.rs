@@ -92,6 +92,8 @@ pub enum IoErrorKind {
     Other,
     #[error("the descriptor belongs to another runtime: use it there, or a clone of it here")]
     ForeignRuntime,
+    #[error("the process is at its limit of ids: close some, or raise its `Limits::ids`")]
+    ProcessIds,
 }
 
 /// An id that names nothing any more.
@@ -103,11 +105,22 @@ pub struct Stale {
     pub id: Id,
     /// Why it is refused.
     pub reason: StaleReason,
+    /// The process that owned it, if that is known and is why.
+    pub owner: Option<Id>,
 }
 
 impl Stale {
+    /// It names something else.
+    pub const fn wrong_kind(id: Id) -> Self {
+        Self::new(id, StaleReason::WrongNamespace)
+    }
+
     pub(crate) const fn new(id: Id, reason: StaleReason) -> Self {
-        Self { id, reason }
+        Self {
+            id,
+            reason,
+            owner: None,
+        }
     }
 }
 
@@ -122,6 +135,8 @@ pub enum StaleReason {
     Closed,
     #[error("it is of another kind")]
     WrongNamespace,
+    #[error("the process that owned it has died")]
+    OwnerDied,
 }
 
 impl From<Stale> for IoError {

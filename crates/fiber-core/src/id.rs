@@ -100,10 +100,19 @@ impl Namespace {
     pub const LISTENER: Self = Self(4);
     /// Signals that a program wants to be told of.
     pub const SIGNALS: Self = Self(5);
+    /// Mailboxes.
+    pub const MAILBOX: Self = Self(6);
+    /// Timers.
+    pub const TIMER: Self = Self(7);
 
     /// Whether ids of it name a descriptor of the host.
     pub const fn is_descriptor(self) -> bool {
         matches!(self, Self::STREAM | Self::LISTENER | Self::SIGNALS)
+    }
+
+    /// Whether ids of it count towards a process's limit of ids: fibers have one of their own.
+    pub(crate) const fn is_counted(self) -> bool {
+        !matches!(self, Self::FIBER | Self::PROCESS)
     }
 
     pub(crate) const fn from_number(number: u16) -> Self {
@@ -124,6 +133,8 @@ impl fmt::Display for Namespace {
             Self::STREAM => f.write_str("stream"),
             Self::LISTENER => f.write_str("listener"),
             Self::SIGNALS => f.write_str("signals"),
+            Self::MAILBOX => f.write_str("mailbox"),
+            Self::TIMER => f.write_str("timer"),
             Self(number) => write!(f, "namespace{number}"),
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     fiber::Header,
     id::{Id, Namespace},
     io::Arm,
+    process::Whose,
     request::Token,
 };
 
@@ -34,7 +35,7 @@ pub(crate) struct IoWait {
     /// What a descriptor that it opens is.
     pub(crate) opens: Namespace,
     /// To whom such a descriptor belongs.
-    pub(crate) owner: Option<Id>,
+    pub(crate) owner: Whose,
 }
 
 /// Who is told what a request has come to.

@@ -4,7 +4,7 @@
 //! driven by a scheduler through [`Context`]. Read in this order:
 //!
 //! 1. [`mod@env`]: what a host does for us; [`request`]: what it is asked, as data; [`signal`].
-//! 2. [`id`] and [`registry`]: the only names of resources.
+//! 2. [`id`] and [`registry`]: the only names of resources; [`process`]: whose they are.
 //! 3. [`fiber`] and [`park`]: blocking code with a stack of its own, and the one way to block;
 //!    [`cancel`]: leaving it; [`local`]: values that belong to a fiber; [`big_stack`]: more room
 //!    for a part of it.
@@ -35,6 +35,7 @@ pub mod local;
 pub mod operation;
 pub mod park;
 mod primitive;
+pub mod process;
 pub mod registry;
 pub mod request;
 #[cfg(any(test, feature = "script"))]

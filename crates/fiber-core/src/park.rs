@@ -11,7 +11,7 @@ use core::{cell::Cell, panic::Location, pin::pin, time::Duration};
 use crate::{
     context::Context,
     env::{Instant, Site, hooks},
-    fiber::{Fiber, Header, Interrupt},
+    fiber::{Fiber, Header, Interrupt, SHIELD},
     primitive::{AtomicU32, Ordering},
     timeout::TimeoutScope,
     timer::{Armed, TimerNode},
@@ -72,6 +72,10 @@ impl Context {
     /// [`Context::pending`] in the loop of a wait, with what [`Context::park`] has said.
     pub(crate) fn pending_after(&self, fiber: &Header, unwinds: Unwinds) -> Option<Interrupt> {
         let interrupt = fiber.unmasked_interrupt()?;
+        if interrupt == Interrupt::Abandon {
+            // It needs no unwinding, so nothing is in its way.
+            return Some(interrupt);
+        }
         if !self.env().can_unwind() {
             return None;
         }
@@ -126,6 +130,15 @@ impl Context {
         unsafe { fiber.switch_out() };
     }
 
+    /// Ends here if `fiber`, which is the caller, was abandoned while it was switched out: it runs
+    /// nothing more of the user's. Called where nothing of it is published any more.
+    #[inline]
+    pub(crate) fn rest_if_abandoned(&self, fiber: &Header) {
+        if fiber.is_abandoned() {
+            fiber.come_to_rest();
+        }
+    }
+
     /// What every blocking call does first: pays for the call, lets others run when the budget is
     /// spent, and gives a simulator the chance to do so anywhere.
     #[inline]
@@ -177,7 +190,10 @@ pub fn assert_may_suspend(what: &str) {
 /// it in long loops that never block. Not a cancellation point; outside of a fiber it does nothing.
 #[inline]
 pub fn charge() {
-    Context::with_current(|context, fiber| context.charge(fiber));
+    Context::with_current(|context, fiber| {
+        context.charge(fiber);
+        context.rest_if_abandoned(fiber);
+    });
 }
 
 /// [`charge`], and a cancellation point.
@@ -200,6 +216,7 @@ pub fn yield_now() {
     let on_fiber = Context::with_current(|context, fiber| {
         context.deliver_cancel(fiber);
         context.yield_turn(fiber);
+        context.rest_if_abandoned(fiber);
     });
     if on_fiber.is_none()
         && let Some(hooks) = hooks()
@@ -287,9 +304,13 @@ fn wait_until(
 ) {
     let timer = pin!(TimerNode::new());
     let timer = timer.into_ref();
-    let _armed = deadline.map(|deadline| Armed::new(timer, context, fiber, deadline));
+    let armed = deadline.map(|deadline| Armed::new(timer, context, fiber, deadline));
     let mut unwinds = Unwinds::Perhaps;
     loop {
+        if fiber.is_abandoned() {
+            drop(armed);
+            fiber.come_to_rest();
+        }
         context.deliver_after(fiber, unwinds);
         if done() || timer.has_fired() {
             return;
@@ -330,6 +351,20 @@ pub fn mask<T>(body: impl FnOnce() -> T) -> T {
     }
 }
 
+/// [`mask`] that a kill does not open either: for waits whose end others' memory depends on, as
+/// that of a scope for its fibers. Nothing of the user's is to run in `body`.
+pub fn shield<T>(body: impl FnOnce() -> T) -> T {
+    let mut body = Some(body);
+    let shielded = Context::with_current(|_, fiber| {
+        let _shielded = Masked::shield(fiber);
+        body.take().map(|body| body())
+    });
+    match shielded.flatten() {
+        Some(value) => value,
+        None => body.take().expect("the body is called once")(),
+    }
+}
+
 /// A line that is noted; the one before is noted again when this is dropped.
 struct Since<'context> {
     place: &'context Cell<Option<&'static Location<'static>>>,
@@ -360,11 +395,36 @@ pub(crate) struct Masked<'fiber> {
     before: u32,
 }
 
+impl Header {
+    /// The calling fiber, which this is, was abandoned: it is switched out for good. Its frames
+    /// stay as they are, and with them what they borrow and what is lent to them (I-3).
+    #[cold]
+    pub(crate) fn come_to_rest(&self) -> ! {
+        self.rest();
+        self.waiting_for().set("nothing: it was abandoned");
+        loop {
+            // SAFETY: it runs on its own stack (I-11).
+            unsafe { self.switch_out() };
+        }
+    }
+}
+
 impl<'fiber> Masked<'fiber> {
     /// Protects from everything that is around: from a cancel, and from the end of each part of the
     /// fiber's work that is open.
     pub(crate) fn new(fiber: &'fiber Header) -> Self {
-        Self::put(fiber, 1 + TimeoutScope::count(fiber.scopes().get()))
+        let shield = fiber.mask().get() & SHIELD;
+        Self::put(
+            fiber,
+            shield | (1 + TimeoutScope::count(fiber.scopes().get())),
+        )
+    }
+
+    /// As [`Masked::new`], and from a kill.
+    pub(crate) fn shield(fiber: &'fiber Header) -> Self {
+        let masked = Self::new(fiber);
+        fiber.mask().set(fiber.mask().get() | SHIELD);
+        masked
     }
 
     /// Protects from nothing, whatever masks are open.
@@ -401,7 +461,7 @@ impl Drop for Raised<'_> {
 }
 
 /// Why the caller is unwinding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(clippy::exhaustive_enums, reason = "locks decide on each of them")]
 pub enum UnwindReason {
     /// It panicked: what it was changing may be half done.
@@ -409,6 +469,8 @@ pub enum UnwindReason {
     /// A fiber was cancelled, or the time of a `timeout` around it is over: it left at a point at
     /// which it could expect that.
     Interrupt,
+    /// A fiber was killed: it left at a point at which it perhaps was not ready for it.
+    Kill,
 }
 
 /// Why the calling fiber or thread is unwinding; `None` if it is not, and on threads of a program
@@ -421,10 +483,12 @@ pub fn unwinding() -> Option<UnwindReason> {
 
 #[cold]
 fn unwind_reason() -> UnwindReason {
-    match Context::with_current(|_, fiber| fiber.interrupted().get()) {
-        None | Some(0) => UnwindReason::Panic,
-        Some(_) => UnwindReason::Interrupt,
-    }
+    let reason = Context::with_current(|_, fiber| match fiber.interrupted().get() {
+        0 => UnwindReason::Panic,
+        _ if fiber.is_killed() => UnwindReason::Kill,
+        _ => UnwindReason::Interrupt,
+    });
+    reason.unwrap_or(UnwindReason::Panic)
 }
 
 /// Whether the calling fiber was asked to unwind, masked or not. `false` on plain threads.

@@ -28,6 +28,12 @@ unsafe impl<T: Send> Sync for SpinLock<T> {}
 // SAFETY: moving the lock moves the value, which may be moved; it borrows nothing (I-12).
 unsafe impl<T: Send> Send for SpinLock<T> {}
 
+impl<T: Default> Default for SpinLock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
 impl<T> SpinLock<T> {
     /// A free lock around `value`.
     #[cfg(not(loom))]

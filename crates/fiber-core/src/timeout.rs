@@ -60,6 +60,16 @@ impl TimeoutScope {
         self.timer.has_fired() || stop.is_some_and(|stop| stop.load(Ordering::Acquire))
     }
 
+    /// Takes the timers of all parts out of the wheel: their fiber never runs again. At its worker.
+    pub(crate) fn disarm_all(innermost: *const Self, context: &Context) {
+        let mut at = innermost;
+        // SAFETY: they lie in frames of the fiber, which stay (I-3).
+        while let Some(scope) = unsafe { at.as_ref() } {
+            scope.timer.disarm(context);
+            at = scope.outer;
+        }
+    }
+
     /// Whether there is a limit of time that `mask` does not protect from.
     pub(crate) fn is_limited(innermost: *const Self, mask: u32) -> bool {
         let mut at = innermost;

@@ -6,14 +6,17 @@ use fiber_core::{
     Id, Namespace,
     env::{SharedEnv, StackClass, Unpark},
     fiber::{Attributes, ExitReason, JoinHandle, Runnable, Spawn},
+    park::mask,
     registry::{Received, Shard},
     request::RawDescriptor,
     spin::SpinLock,
+    stop,
 };
 
 use crate::{
     error::{RunError, RunFault},
     hog::HogReport,
+    process::{end_all, finish_all},
     report::AllAsleep,
     shared::{Limits, Phase, Shared},
     watchdog::{self, OnHog, Watchdog},
@@ -210,6 +213,7 @@ impl Builder {
         }
         drop(watched);
         shared.drop_queued();
+        finish_all(shared.processes.all());
         root.finish(&self.env);
         tracing::info!(target: "fiber::sched", "runtime ends");
         // If no worker has run it, the main fiber ends as one that never started, here: dropping
@@ -263,8 +267,12 @@ where
     attributes.name = Some("main".into());
     attributes.stack = shared.limits.stack;
     let body = move || {
-        let _ended = ended;
-        main()
+        let result = stop::catch(None, main);
+        if let Drain::CancelRest = ended.drain {
+            mask(|| end_all(&ended.shared.processes));
+        }
+        drop(ended);
+        result.unwrap_or_else(|caught| caught.throw_on())
     };
     // SAFETY: `main` is `Send`. It may borrow: `run` returns only when the workers have, and when
     // this fiber has ended or was never started; else it ends the program. Only of a host that is

@@ -1,8 +1,9 @@
-//! How a run can fail.
+//! How a run can fail, and why there may be no new fiber.
 
 use fiber_core::{
-    env::{EnvError, HostFault},
+    env::{EnvError, HostFault, WorkerId},
     fiber::{ExitReason, PanicPayload, Reason},
+    process::{LimitReached, Refused},
     registry::Full,
 };
 
@@ -51,4 +52,58 @@ pub(crate) enum RunFault {
     Env(EnvError),
     Host(HostFault),
     AllAsleep,
+}
+
+/// Why a fiber was not spawned. Its closure was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// There is no runtime to spawn on.
+    #[error("no runtime on this thread: spawn inside of `Runtime::run`, or through a `Runtime`")]
+    NoRuntime,
+    /// The run is over, or its fibers are being cancelled.
+    #[error("the runtime has ended: its main fiber has returned")]
+    Ended,
+    /// There is no worker of this number.
+    #[error("there is no worker {}: this runtime has {workers}, from 0", worker.0)]
+    NoSuchWorker {
+        /// Which one was asked for.
+        worker: WorkerId,
+        /// How many there are, dedicated ones included.
+        workers: usize,
+    },
+    /// The builder says where the fiber is to live, and so does the call.
+    #[error(
+        "`worker` and `dedicated` choose where a fiber lives, and so does `{call}`: use `spawn`"
+    )]
+    TwoPlaces {
+        /// The call.
+        call: &'static str,
+    },
+    /// The process is at one of its limits.
+    #[error("{0}: let some end, or raise the limit where the process is built")]
+    Limit(LimitReached),
+    /// The process has ended.
+    #[error("the process has ended")]
+    ProcessEnded,
+    /// There is no id left for a process.
+    #[error(transparent)]
+    Ids(Full),
+    /// Every dedicated worker has its fiber.
+    #[error(
+        "none of {dedicated} dedicated workers is free: raise the runtime's `Builder::dedicated`"
+    )]
+    NoDedicatedWorker {
+        /// How many there are.
+        dedicated: usize,
+    },
+}
+
+impl From<Refused> for SpawnError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Ended => Self::ProcessEnded,
+            Refused::Limit(limit) => Self::Limit(limit),
+        }
+    }
 }

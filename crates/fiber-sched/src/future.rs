@@ -16,10 +16,7 @@ use fiber_core::{
     spin::SpinLock,
 };
 
-use crate::{
-    runtime::Runtime,
-    spawn::{Builder, SpawnError},
-};
+use crate::{error::SpawnError, runtime::Runtime, spawn::Builder};
 
 /// Starts a fiber of the calling runtime, and gives its result as a future.
 ///

@@ -19,6 +19,7 @@ use crate::{
     ask::Asks,
     counters::Counters,
     primitive::{AtomicBool, AtomicUsize, Ordering, loom_fence},
+    process::Sweeps,
 };
 
 /// How many fibers a thief takes at the most.
@@ -46,6 +47,7 @@ pub(crate) struct Lane {
     /// What the watchdog sees of the worker while it runs fibers.
     seen: SpinLock<Option<Seen>>,
     pub(crate) asks: Asks,
+    pub(crate) sweeps: Sweeps,
     unparker: SpinLock<Option<Arc<dyn Unpark>>>,
     /// Written by the worker alone.
     pub(crate) counters: Counters,
@@ -85,6 +87,7 @@ impl Lane {
             sleeping: AtomicBool::new(false),
             seen: SpinLock::new(None),
             asks: Asks::new(),
+            sweeps: Sweeps::new(),
             unparker: SpinLock::new(None),
             counters: Counters::default(),
             wakes: Wakes::default(),
@@ -249,6 +252,7 @@ impl Lane {
             && self.unstarted_len() == 0
             && !self.has_cancels()
             && !self.asks.is_waiting()
+            && !self.sweeps.is_waiting()
     }
 
     /// How many fibers have ended here. Who sees an end sees the launches before it.

@@ -24,6 +24,7 @@ mod lane;
 mod local;
 mod place;
 mod primitive;
+mod process;
 mod quiet;
 mod report;
 mod rest;
@@ -41,19 +42,18 @@ mod worker;
 pub use crate::{
     builder::{Builder, Drain},
     dump::{Dump, DumpOptions, FiberDump, FiberState, WorkerDump, WorkerState},
-    error::RunError,
+    error::{RunError, SpawnError},
     future::{FiberFuture, into_future},
     hog::{HogKind, HogReport, WaitingFiber},
     join_set::{JoinNext, JoinSet, NotYet},
+    process::{End, Exit, ExitReport, Process, ProcessBuilder, ProcessHandle, SHUTDOWN, fail},
     report::{AllAsleep, ParkedFiber},
     runtime::{Runtime, is_running},
     scope::{
         __give_up, __keep, DeferHandle, MultiPanic, Scope, ScopeBuilder, ScopeCancelled,
         ScopePanic, ScopedJoinHandle, defer, scope, try_scope,
     },
-    spawn::{
-        Builder as FiberBuilder, SpawnError, spawn, spawn_any, spawn_local, spawn_many, spawn_when,
-    },
+    spawn::{Builder as FiberBuilder, spawn, spawn_any, spawn_local, spawn_many, spawn_when},
     stats::{Stats, WorkerStats},
     watchdog::Watchdog,
 };
@@ -72,6 +72,7 @@ pub use fiber_core::{
         charge, checkpoint, current, is_cancelled, mask, no_suspend, park, park_timeout, sleep,
         sleep_until, yield_now,
     },
+    process::{LimitReached, Limits},
     time,
     timeout::{Elapsed, timeout},
     worker_local,

@@ -6,11 +6,8 @@ use core::{fmt, panic::Location};
 use fiber_core::{context::Context, env::SharedEnv, fiber::JoinHandle};
 
 use crate::{
-    builder::Builder,
-    local::Local,
-    shared::Shared,
-    spawn::{Builder as FiberBuilder, SpawnError},
-    stats::Stats,
+    builder::Builder, error::SpawnError, local::Local, shared::Shared,
+    spawn::Builder as FiberBuilder, stats::Stats,
 };
 
 /// Runs fibers on an injected world.
@@ -62,6 +59,10 @@ impl Runtime {
                 local.lane.counters.handlers_overdue.add(1);
             }
         });
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 
     pub(crate) fn is(&self, context: &Context) -> bool {

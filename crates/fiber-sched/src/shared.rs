@@ -17,6 +17,7 @@ use crate::{
     idle::Idle,
     lane::Lane,
     primitive::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
+    process::Children,
     quiet::Quiet,
     report::ParkedFiber,
     rest::Rest,
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     asleep_told: AtomicBool,
     asleep_reported: AtomicUsize,
     abandoned: AtomicBool,
+    /// The processes that the first one has made.
+    pub(crate) processes: Children,
 }
 
 impl Shared {
@@ -107,6 +110,7 @@ impl Shared {
             asleep_told: AtomicBool::new(false),
             asleep_reported: AtomicUsize::new(0),
             abandoned: AtomicBool::new(false),
+            processes: Children::default(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Starting fibers.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::panic::Location;
+use core::{mem, panic::Location};
 
 use fiber_core::{
     Context,
@@ -9,45 +9,10 @@ use fiber_core::{
     env::{StackClass, WorkerId},
     fiber::{Attributes, ExitWatcher, JoinHandle, Priority, Reason, Runnable, Spawn},
     operation::Operation,
+    process::Membership,
 };
 
-use crate::{lane::Lane, primitive::Ordering, runtime::Runtime, shared::Shared};
-
-/// Why a fiber was not spawned. Its closure was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpawnError {
-    /// There is no runtime to spawn on.
-    #[error("no runtime on this thread: spawn inside of `Runtime::run`, or through a `Runtime`")]
-    NoRuntime,
-    /// The run is over, or its fibers are being cancelled.
-    #[error("the runtime has ended: its main fiber has returned")]
-    Ended,
-    /// There is no worker of this number.
-    #[error("there is no worker {}: this runtime has {workers}, from 0", worker.0)]
-    NoSuchWorker {
-        /// Which one was asked for.
-        worker: WorkerId,
-        /// How many there are, dedicated ones included.
-        workers: usize,
-    },
-    /// The builder says where the fiber is to live, and so does the call.
-    #[error(
-        "`worker` and `dedicated` choose where a fiber lives, and so does `{call}`: use `spawn`"
-    )]
-    TwoPlaces {
-        /// The call.
-        call: &'static str,
-    },
-    /// Every dedicated worker has its fiber.
-    #[error(
-        "none of {dedicated} dedicated workers is free: raise the runtime's `Builder::dedicated`"
-    )]
-    NoDedicatedWorker {
-        /// How many there are.
-        dedicated: usize,
-    },
-}
+use crate::{error::SpawnError, lane::Lane, primitive::Ordering, runtime::Runtime, shared::Shared};
 
 /// Starts a fiber that runs `body`, some time soon, on any worker of this runtime: on the calling
 /// worker, unless another one is free first. Once it has started it stays on its worker's thread.
@@ -153,7 +118,7 @@ fn expect<T>(spawned: Result<T, SpawnError>) -> T {
 }
 
 /// A fiber's configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 #[must_use = "a fiber starts when `spawn` is called"]
 pub struct Builder {
     name: Option<Box<str>>,
@@ -161,6 +126,36 @@ pub struct Builder {
     priority: Priority,
     home: Home,
     watcher: Option<Arc<dyn ExitWatcher>>,
+    whose: Whose,
+    borrows: bool,
+}
+
+impl Clone for Builder {
+    /// The same configuration, for another fiber.
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            stack: self.stack,
+            priority: self.priority,
+            home: self.home,
+            watcher: self.watcher.clone(),
+            // A place in a process is for one fiber; nobody clones a builder that has one.
+            whose: Whose::Spawner,
+            borrows: self.borrows,
+        }
+    }
+}
+
+/// Whose a fiber is to be.
+#[derive(Debug, Default)]
+enum Whose {
+    /// That of the fiber that spawns it.
+    #[default]
+    Spawner,
+    /// The runtime's first process.
+    Runtime,
+    /// One that has admitted it.
+    Process(Membership),
 }
 
 /// Where a fiber is to live.
@@ -181,6 +176,38 @@ impl Builder {
             priority: Priority::Normal,
             home: Home::Anywhere,
             watcher: None,
+            whose: Whose::Spawner,
+            borrows: false,
+        }
+    }
+
+    /// For a fiber that a process has admitted.
+    pub(crate) fn of_process(
+        name: Option<Box<str>>,
+        stack: Option<StackClass>,
+        member: Membership,
+    ) -> Self {
+        Self {
+            name,
+            stack,
+            whose: Whose::Process(member),
+            ..Self::new()
+        }
+    }
+
+    /// For a fiber of the runtime's first process, whoever spawns it.
+    pub(crate) fn of_runtime(self) -> Self {
+        Self {
+            whose: Whose::Runtime,
+            ..self
+        }
+    }
+
+    /// For a fiber that may borrow from the frame of the one that spawns it.
+    pub(crate) fn borrowing(self) -> Self {
+        Self {
+            borrows: true,
+            ..self
         }
     }
 
@@ -304,10 +331,13 @@ impl Builder {
         let body = Arc::new(body);
         Context::with(|context| {
             let context = context.ok_or(SpawnError::NoRuntime)?;
+            let members = (0..count).map(|_| context.admit());
+            let members = members.collect::<Result<Vec<_>, _>>()?;
             let mut handles = Vec::with_capacity(count);
-            context.launch_many((0..count).map(|index| {
+            context.launch_many(members.into_iter().enumerate().map(|(index, member)| {
                 let body = Arc::clone(&body);
-                let attributes = self.clone().attributes(context.default_stack(), spawned_at);
+                let mut attributes = self.clone().attributes(context.default_stack(), spawned_at);
+                attributes.process = member;
                 // SAFETY: the closure and its value may move between threads and borrow nothing
                 // (I-11).
                 let (fiber, handle) = unsafe { Spawn::fiber(move || body(index), attributes) };
@@ -348,8 +378,7 @@ impl Builder {
             // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
             return unsafe { self.launch(body, placement, spawned_at) };
         }
-        let mut attributes = self.attributes(shared.limits.stack, spawned_at);
-        attributes.process = shared.process;
+        let attributes = self.attributes(shared.limits.stack, spawned_at);
         // SAFETY: as above (I-11).
         let (fiber, handle) = unsafe { Spawn::fiber(body, attributes) };
         let launched = shared.launch_outside(fiber, |shared, fiber| match placement {
@@ -396,7 +425,17 @@ impl Builder {
         attributes.stack = self.stack.unwrap_or(stack);
         attributes.priority = self.priority;
         attributes.watcher = self.watcher;
+        attributes.borrows = self.borrows;
         attributes
+    }
+
+    /// Admits the fiber to its process; `None` if that is the runtime's first one.
+    fn admit(&mut self, context: &Context) -> Result<Option<Membership>, SpawnError> {
+        Ok(match mem::take(&mut self.whose) {
+            Whose::Spawner => context.admit()?,
+            Whose::Runtime => None,
+            Whose::Process(member) => Some(member),
+        })
     }
 
     /// # Safety
@@ -447,14 +486,17 @@ impl Builder {
     }
 
     fn launch_made<T>(
-        self,
+        mut self,
         placement: Placement,
         spawned_at: &'static Location<'static>,
         make: impl FnOnce(Attributes) -> (Runnable, JoinHandle<T>),
     ) -> Result<JoinHandle<T>, SpawnError> {
         Context::with(|context| {
             let context = context.ok_or(SpawnError::NoRuntime)?;
-            let (fiber, handle) = make(self.attributes(context.default_stack(), spawned_at));
+            let member = self.admit(context)?;
+            let mut attributes = self.attributes(context.default_stack(), spawned_at);
+            attributes.process = member;
+            let (fiber, handle) = make(attributes);
             context.launch(fiber, placement);
             Ok(handle)
         })

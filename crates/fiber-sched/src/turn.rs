@@ -32,7 +32,7 @@ const RESUMES: usize = 128;
 const ACCOUNT_TURNS: u64 = 64;
 
 /// Why what is left is cancelled.
-const RUN_OVER: Reason = Reason::new("the run is over: its main fiber has ended");
+pub(crate) const RUN_OVER: Reason = Reason::new("the run is over: its main fiber has ended");
 
 const STEAL: Site = Site::new("sched.steal");
 
@@ -82,6 +82,9 @@ impl<'worker> Turn<'worker> {
             self.tell_asleep();
             if self.local.lane.asks.is_waiting() {
                 self.local.lane.answer(self.context);
+            }
+            if self.local.lane.sweeps.is_waiting() {
+                self.local.lane.do_sweeps(self.context);
             }
             self.fire_timers();
             self.pass_call_on();
@@ -312,6 +315,7 @@ impl<'worker> Turn<'worker> {
             || self.local.lane.unstarted_len() > 0
             || self.local.lane.has_cancels()
             || self.local.lane.asks.is_waiting()
+            || self.local.lane.sweeps.is_waiting()
             || self.shared().phase() == Phase::Stopped
     }
 

@@ -81,6 +81,7 @@ fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) -> Option<
     let context = unsafe { Context::new(parts) };
     // Before any fiber can run and ask: it is answered in the first turn.
     lane.asks.open();
+    lane.sweeps.open();
     arrive(shared, true);
     let worker = Worker { context, local, id };
     let unstarted = if worker.pass_gate() {
@@ -90,6 +91,7 @@ fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) -> Option<
         first
     };
     lane.asks.close();
+    lane.sweeps.close();
     worker.end();
     lane.close();
     unstarted
@@ -163,9 +165,7 @@ impl Worker {
             return;
         }
         context.enter(|| context.drop_locals());
-        if let Some(process) = shared.process {
-            context.close_owned_by(process);
-        }
+        context.close_all();
         while context.live_ids() > 0 {
             if let Err(fault) = context.enter(|| context.turn(Wait::No)) {
                 shared.fail(RunFault::Host(fault));

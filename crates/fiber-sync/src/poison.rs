@@ -245,7 +245,7 @@ impl Poison {
     /// itself run by a panic leaves nothing half done.
     #[inline]
     pub(crate) fn release(&self, since: HeldSince) {
-        if !since.unwinding && park::unwinding() == Some(UnwindReason::Panic) {
+        if !since.unwinding && park::unwinding().is_some_and(poisons) {
             self.0.store(true, Ordering::Relaxed);
         }
     }
@@ -257,5 +257,13 @@ impl Poison {
         } else {
             Ok(value)
         }
+    }
+}
+
+/// Whether a holder that unwinds for this leaves something half done.
+const fn poisons(why: UnwindReason) -> bool {
+    match why {
+        UnwindReason::Panic | UnwindReason::Kill => true,
+        UnwindReason::Interrupt => false,
     }
 }

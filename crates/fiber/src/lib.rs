@@ -24,12 +24,13 @@ pub use fiber_core::{
 pub use fiber_io as io;
 pub use fiber_sched::{
     AllAsleep, Builder, Cancelled, CancelledOperation, DeferHandle, Drain, Dump, DumpOptions,
-    Elapsed, ExitReason, Fiber, FiberBuilder, FiberDump, FiberFuture, FiberLocal, FiberState,
-    HelpersBusy, HogKind, HogReport, InheritedLocal, JoinHandle, JoinNext, JoinOperation, JoinSet,
-    MultiPanic, NotYet, PanicPayload, ParkedFiber, Priority, Reason, RunError, Runtime, Scope,
+    Elapsed, End, Exit, ExitReason, ExitReport, Fiber, FiberBuilder, FiberDump, FiberFuture,
+    FiberLocal, FiberState, HelpersBusy, HogKind, HogReport, InheritedLocal, JoinHandle, JoinNext,
+    JoinOperation, JoinSet, LimitReached, Limits, MultiPanic, NotYet, PanicPayload, ParkedFiber,
+    Priority, Process, ProcessBuilder, ProcessHandle, Reason, RunError, Runtime, SHUTDOWN, Scope,
     ScopeBuilder, ScopeCancelled, ScopePanic, ScopedJoinHandle, SpawnError, Stats, WaitingFiber,
     Watchdog, WorkerDump, WorkerId, WorkerLocal, WorkerState, WorkerStats, block_on, blocking,
-    cancel_reason, cancelled_operation, catch_unwind, charge, checkpoint, current, defer,
+    cancel_reason, cancelled_operation, catch_unwind, charge, checkpoint, current, defer, fail,
     fiber_local, into_future, is_cancelled, is_running, join, mask, no_suspend, on_big_stack, park,
     park_timeout, race, scope, sleep, sleep_until, spawn, spawn_any, spawn_local, spawn_many,
     spawn_when, time, timeout, try_blocking, try_join, try_scope, unmask, worker_local, yield_now,

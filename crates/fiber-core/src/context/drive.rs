@@ -7,12 +7,13 @@ use core::{
     time::Duration,
 };
 
-use super::{Context, Id, Namespace};
+use super::{Context, Id, Namespace, life::clean_up};
 use crate::{
     env::{HostFault, TurnInfo, Undrained, Wait},
-    error::{IoError, IoErrorKind, Stale},
+    error::{IoError, IoErrorKind},
     inflight::{Answer, Asker, IoWait},
-    registry::Received,
+    process::{Record, Stage, Whose, share},
+    registry::{Closing, Full, Kept, Received},
     request::{Completion, Outcome, RawDescriptor, Request, Token},
 };
 
@@ -73,12 +74,36 @@ impl Context {
         self.stage_control(Request::CancelAllOn { descriptor });
     }
 
-    /// Closes whatever `process` still owns here; the closing ends over the next turns.
-    pub fn close_owned_by(&self, process: Id) {
-        let owned = self.shard.borrow().owned_by(self.env().id_space(), process);
-        for id in owned {
+    /// Closes whatever is still open here; the closing ends over the next turns.
+    pub fn close_all(&self) {
+        let live = self.shard.borrow().all();
+        for id in live {
             // Somebody else may have begun to close it.
             let _ = self.env().id_space().close(id);
+        }
+    }
+
+    /// The ids of `process` that were named here, newest first.
+    pub fn ids_of(&self, process: &Record) -> Vec<Id> {
+        let space = self.env().id_space();
+        self.shard.borrow().owned_by(space, Some(process))
+    }
+
+    /// Has what these ids of `process` name heed the stage that the process has come to: fibers are
+    /// asked to end, and all else is closed once it has ended.
+    pub fn sweep(&self, process: &Record, ids: impl Iterator<Item = Id>) {
+        let space = self.env().id_space();
+        let (stage, reason) = (process.stage(), process.reason());
+        for id in ids {
+            if id.namespace() == Namespace::FIBER {
+                let fiber = space.enter(id, None).ok().and_then(|it| it.fiber());
+                if let Some(fiber) = fiber {
+                    fiber.header().heed(stage, reason.clone());
+                }
+            } else if stage == Stage::Ended && id.namespace() != Namespace::PROCESS {
+                // Somebody else may have begun to close it.
+                let _ = space.close_for(id, Closing::OwnerDied);
+            }
         }
     }
 
@@ -153,25 +178,29 @@ impl Context {
         unsafe { self.staged.borrow_mut().push(Token::QUIET, request) };
     }
 
-    pub(crate) fn close_id(&self, id: Id) {
-        // At a broken end the shard that opened it may have closed it already.
-        let _: Result<(), Stale> = self.env().id_space().close(id);
-    }
-
     /// Frees closing ids that nobody is inside of, and has the requests of the others cancelled.
     pub(crate) fn receive_closing(&self) {
         if !self.shard.borrow().has_handed_over() {
             return;
         }
+        let mut unwanted = Vec::new();
         self.shard
             .borrow_mut()
             .receive(self.env().id_space(), |received| match received {
-                Received::Freed { id, raw } if id.namespace().is_descriptor() => {
+                Received::Freed { id, raw, .. } if id.namespace().is_descriptor() => {
                     self.stage_control(Request::Close { descriptor: raw });
                 }
-                Received::Freed { .. } => {}
+                Received::Freed {
+                    kept: Kept::Nothing,
+                    ..
+                } => {}
+                Received::Freed { kept, .. } => unwanted.push(kept),
                 Received::Busy { raw, workers } => self.schedule().cancel_on(workers, raw),
             });
+        for kept in unwanted {
+            // The user's code may be in there.
+            clean_up(self.env(), || drop(kept));
+        }
     }
 
     fn deliver_all(&self, completions: &mut Vec<Completion>) -> usize {
@@ -224,7 +253,7 @@ impl Context {
     pub(crate) fn adopt(
         &self,
         opens: Namespace,
-        owner: Option<Id>,
+        owner: Whose,
         outcome: Outcome,
     ) -> Result<Answer, IoError> {
         let raw = match outcome {
@@ -233,10 +262,22 @@ impl Context {
             Outcome::Opened(raw) => raw,
         };
         let space = self.env().id_space();
-        let opened = self.shard.borrow_mut().open(space, opens, raw, owner);
-        opened.map(Answer::Opened).map_err(|_| {
+        // SAFETY: whoever asked for it is a fiber of the process, which waits for this (I-11).
+        let owner = owner.map(|owner| unsafe { share(owner) });
+        let mut shard = self.shard.borrow_mut();
+        let opened = shard.open(space, opens, raw, owner.as_ref());
+        drop(shard);
+        if let (Ok(id), Some(owner)) = (&opened, &owner)
+            && owner.stage() == Stage::Ended
+        {
+            let _ = space.close_for(*id, Closing::OwnerDied);
+        }
+        opened.map(Answer::Opened).map_err(|full| {
             self.stage_control(Request::Close { descriptor: raw });
-            IoErrorKind::TooManyDescriptors.into()
+            match full {
+                Full::Shard { .. } => IoErrorKind::TooManyDescriptors.into(),
+                Full::Process(_) => IoErrorKind::ProcessIds.into(),
+            }
         })
     }
 }

@@ -9,14 +9,16 @@ use core::{
 
 use corosensei::{Coroutine, CoroutineResult};
 
-use super::{Context, Id, Namespace, Placement, mem};
+use super::{Arc, Context, Id, Namespace, Placement, mem};
 use crate::{
-    env::{Payload, Unwind},
+    env::{Payload, StackError, Unwind},
     fiber::{ExitReason, Fiber, FiberQueue, Header, Reason, Runnable},
     operation::Waits,
     park::{BUDGET, Masked, Raised},
-    request::RawDescriptor,
+    process::{Record, Stage},
+    registry::{Closing, Full, Named, Object},
     stack::OwnedStack,
+    timeout::TimeoutScope,
 };
 
 /// What became of a resumed fiber.
@@ -72,21 +74,17 @@ impl Context {
     }
 
     fn register(&self, fiber: &Runnable) {
-        let header = fiber.fiber().header();
-        if header.process().is_none() {
-            header.set_process(self.process());
-        }
-        self.identify(header);
+        self.identify(fiber.fiber());
     }
 
-    fn identify(&self, header: &Header) {
+    fn identify(&self, fiber: &Fiber) {
+        let header = fiber.header();
         if self.shard.borrow().should_receive() {
             self.receive_closing();
         }
-        let opened = self.shard.borrow_mut().open(
+        let opened = self.shard.borrow_mut().name(
             self.env().id_space(),
-            Namespace::FIBER,
-            RawDescriptor(0),
+            Named::fiber(fiber.as_raw()),
             header.process(),
         );
         match opened {
@@ -95,6 +93,36 @@ impl Context {
                 tracing::warn!(target: "fiber::core", %error, "a fiber goes without an id");
             }
         }
+        // From here on a sweep finds it; if one was before, its process has come further.
+        if let Some(process) = header.process() {
+            let stage = process.stage();
+            if stage > Stage::Running {
+                header.heed(stage, process.reason());
+            }
+        }
+    }
+
+    /// Names `object`: its id belongs to the calling fiber's process.
+    ///
+    /// # Errors
+    /// At a limit of ids; the object is dropped.
+    pub fn name_object(&self, namespace: Namespace, object: Object) -> Result<Id, Full> {
+        self.receive_closing();
+        let space = self.env().id_space();
+        let owner = self.process();
+        let mut shard = self.shard.borrow_mut();
+        shard.open_object(space, namespace, object, owner.as_ref())
+    }
+
+    /// Names `process`, which belongs to the calling fiber's.
+    ///
+    /// # Errors
+    /// At the limit of ids.
+    pub fn name_process(&self, process: &Arc<Record>) -> Result<Id, Full> {
+        let object = Arc::clone(process) as Object;
+        let id = self.name_object(Namespace::PROCESS, object)?;
+        process.set_id(id);
+        Ok(id)
     }
 
     /// Runs `fiber`, a ready or new one of this worker, until it suspends or ends.
@@ -127,7 +155,14 @@ impl Context {
             .resume(None);
         self.set_running(ptr::null());
         let resumed = match result {
+            CoroutineResult::Yield(()) if header.rests() => {
+                self.bury(fiber);
+                Resumed::Finished
+            }
             CoroutineResult::Yield(()) => {
+                if let Some(process) = header.process() {
+                    process.count_park();
+                }
                 // The right to run it stays with the parked fiber, or is in a queue by now.
                 let _ = fiber.into_raw();
                 Resumed::Suspended
@@ -156,9 +191,20 @@ impl Context {
         }
         if header.id().is_none() {
             // Launched from outside, where there is no worker that could have named it.
-            self.identify(header);
+            self.identify(fiber);
         }
-        let taken = self.take_first_stack(header.stack_class());
+        let bytes = header.stack_class().bytes();
+        let admitted = header.process().map_or(Ok(()), |it| it.take_stack(bytes));
+        let taken = match admitted {
+            Ok(()) => self
+                .take_first_stack(header.stack_class())
+                .inspect_err(|_| {
+                    if let Some(process) = header.process() {
+                        process.give_stack(bytes);
+                    }
+                }),
+            Err(limit) => Err(StackError::Process(limit)),
+        };
         let (memory, measured) = taken.map_err(|error| match cancelled {
             true => ExitReason::unstarted(header),
             false => ExitReason::NoStack(error),
@@ -222,16 +268,50 @@ impl Context {
             .take()
             .expect("it has just run");
         self.unlink(header);
+        if let Some(process) = header.process() {
+            process.give_stack(header.stack_class().bytes());
+        }
         self.give_last_stack(coroutine.into_stack(), header.spawned_at());
     }
 
     /// The last steps of a death (I-5): its requests have ended and its frames are left, so its id
     /// goes stale, and then those who wait are told.
     fn end(&self, fiber: Fiber) {
-        if let Some(id) = fiber.id() {
-            self.close_id(id);
-        }
+        self.close_fiber(&fiber, Closing::Asked);
         fiber.header().finish();
+    }
+
+    fn close_fiber(&self, fiber: &Fiber, why: Closing) {
+        if let Some(id) = fiber.id() {
+            // At a broken end the shard that opened it may have closed it already.
+            let _ = self.env().id_space().close_fiber(id, fiber, why);
+        }
+    }
+
+    /// The fiber was abandoned and never runs again: its stack and its block stay as they are, and
+    /// so does all that it holds and borrows (I-3). Its id is marked, for whoever waits for what it
+    /// holds; and who waits for its end, without lending it anything, is told.
+    #[cold]
+    fn bury(&self, fiber: Runnable) {
+        let fiber = fiber.into_fiber();
+        let header = fiber.header();
+        TimeoutScope::disarm_all(header.scopes().get(), self);
+        self.unlink(header);
+        self.at_rest.set(self.at_rest.get() + 1);
+        if let Some(process) = header.process() {
+            process.count_abandoned();
+            process.give_stack(header.stack_class().bytes());
+        }
+        let reason = header.cancel_reason().unwrap_or_default();
+        header.fail(fiber.as_raw(), ExitReason::Abandoned(reason));
+        self.close_fiber(&fiber, Closing::Lost);
+        mem::forget(fiber.clone());
+        header.finish();
+    }
+
+    /// How many fibers were abandoned here with their processes: their frames are on this thread.
+    pub fn at_rest(&self) -> usize {
+        self.at_rest.get()
     }
 
     pub(crate) fn link(&self, header: &Header) {
@@ -369,7 +449,7 @@ impl Header {
 
 /// Runs what drops something of the user's: what unwinds out of it is told, and goes no further
 /// (I-9).
-fn clean_up(unwind: &dyn Unwind, drop_it: impl FnOnce()) {
+pub(super) fn clean_up(unwind: &dyn Unwind, drop_it: impl FnOnce()) {
     let mut drop_it = Some(drop_it);
     let caught = unwind.catch(&mut || {
         if let Some(drop_it) = drop_it.take() {

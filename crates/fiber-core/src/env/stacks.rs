@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 
+use crate::process::LimitReached;
+
 /// How large a stack is: virtual size, of which a fiber pays for the pages that it touches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -206,4 +208,7 @@ pub enum StackError {
         /// The host's error number.
         code: i32,
     },
+    /// The fiber's process is at its own limit.
+    #[error("no stack: {0}; raise its `Limits::stack_bytes`, or use a smaller class")]
+    Process(LimitReached),
 }

@@ -1,6 +1,6 @@
 //! Queues of fibers by urgency.
 
-use super::{header::Fiber, queue::FiberQueue, runnable::Runnable};
+use super::{handle::Fiber, queue::FiberQueue, runnable::Runnable};
 
 /// How urgent a fiber is. It says who is resumed first among the fibers of one worker, and who is
 /// started first; it never interrupts a fiber that runs.

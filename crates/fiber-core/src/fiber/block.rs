@@ -5,7 +5,8 @@ use core::{cell::UnsafeCell, mem, pin::Pin, ptr::NonNull};
 
 use super::{
     exit::ExitReason,
-    header::{Attributes, Fiber, Header},
+    handle::Fiber,
+    header::{Attributes, Header},
     join::JoinHandle,
     runnable::Runnable,
     when::When,
@@ -138,7 +139,12 @@ impl<B: Body> Block<B> {
     fn fail(header: NonNull<Header>, reason: ExitReason) {
         let before = Self::replace(header, Slot::Result(Err(reason)));
         // SAFETY: who ends a fiber holds a reference to the block (I-3).
-        let _inherited = unsafe { header.as_ref() }.inherited().take();
+        let fiber = unsafe { header.as_ref() };
+        if fiber.rests() {
+            // Its frames are there, and may name what it inherited.
+            return mem::forget(before);
+        }
+        let _inherited = fiber.inherited().take();
         drop(before);
     }
 

@@ -20,6 +20,12 @@ pub enum ExitReason {
     /// It was cancelled before it had finished.
     #[error("the fiber was cancelled: {0}")]
     Cancelled(Reason),
+    /// It was killed, or its process was.
+    #[error("the fiber was killed: {0}")]
+    Killed(Reason),
+    /// It did not end although it was killed, and never runs again: what it has is leaked.
+    #[error("the fiber was abandoned, since it did not end when it was killed: {0}")]
+    Abandoned(Reason),
     /// It could not be started.
     #[error("the fiber was not started: {0}")]
     NoStack(StackError),
@@ -77,8 +83,10 @@ impl fmt::Display for PanicPayload {
 /// Why a fiber should leave what it is waiting in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interrupt {
-    /// The whole fiber was cancelled.
+    /// The whole fiber was cancelled, or killed.
     Cancel,
+    /// It is to run nothing any more, not even by unwinding.
+    Abandon,
     /// A `timeout` around the current code has expired; the number names it.
     Expired(usize),
 }
@@ -94,6 +102,9 @@ pub(crate) struct Unwinding {
 impl Interrupt {
     /// Unwinds `fiber`, which is the caller.
     pub(crate) fn throw(self, fiber: &Header, unwind: &dyn Unwind) -> ! {
+        if self == Self::Abandon {
+            fiber.come_to_rest();
+        }
         let unwinding = Box::new(Unwinding {
             interrupt: self,
             fiber: ptr::from_ref(fiber).addr(),
@@ -148,14 +159,25 @@ impl ExitReason {
     /// What the end of a body of `fiber` means: it was cancelled, or the user's code panicked.
     pub(crate) fn of(payload: Payload, fiber: &Header) -> Self {
         match payload.downcast::<Unwinding>() {
-            Ok(_) => Self::Cancelled(fiber.cancel_reason().unwrap_or_default()),
+            Ok(_) => Self::interrupted(fiber),
             Err(payload) => Self::Panicked(PanicPayload(payload)),
+        }
+    }
+
+    fn interrupted(fiber: &Header) -> Self {
+        let reason = fiber.cancel_reason().unwrap_or_default();
+        match fiber.is_killed() {
+            true => Self::Killed(reason),
+            false => Self::Cancelled(reason),
         }
     }
 
     /// How a fiber ends that never runs.
     pub(crate) fn unstarted(fiber: &Header) -> Self {
         const OVER: Reason = Reason::new("the run is over and it had not started");
-        Self::Cancelled(fiber.cancel_reason().unwrap_or(OVER))
+        match fiber.is_cancelled() {
+            true => Self::interrupted(fiber),
+            false => Self::Cancelled(OVER),
+        }
     }
 }

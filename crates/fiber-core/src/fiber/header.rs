@@ -1,9 +1,8 @@
-//! The typeless part of a fiber's block, and the handle to it.
+//! The typeless part of a fiber's block.
 
 use alloc::{boxed::Box, sync::Arc};
 use core::{
     cell::{Cell, UnsafeCell},
-    fmt,
     mem::{self, ManuallyDrop},
     panic::Location,
     ptr::{self, NonNull},
@@ -15,6 +14,7 @@ use super::{
     bands::Priority,
     block::VTable,
     exit::{ExitReason, Interrupt},
+    handle::Fiber,
     layout::Layout,
     reason::Reason,
     runnable::Runnable,
@@ -26,8 +26,9 @@ use crate::{
     env::{StackClass, Unwind},
     id::Id,
     local::{Inherited, Own},
-    operation::{Latch, LatchOperation, StoredWaits},
+    operation::{Latch, StoredWaits},
     primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    process::{Membership, Record, Stage, Whose},
     spin::SpinLock,
     stack::OwnedStack,
     timeout::TimeoutScope,
@@ -36,6 +37,19 @@ use crate::{
 /// What a fiber is resumed with: nothing, and it goes on; or a probe, and it answers that.
 pub(crate) type Resume = Option<NonNull<Probe>>;
 pub(crate) type FiberCoroutine = Coroutine<Resume, (), (), OwnedStack>;
+
+/// How a fiber was asked to end. It only rises.
+struct Level;
+
+impl Level {
+    const NONE: u8 = 0;
+    const CANCELLED: u8 = 1;
+    const KILLED: u8 = 2;
+    const ABANDONED: u8 = 3;
+}
+
+/// The bit of a mask that keeps off a kill, too.
+pub(crate) const SHIELD: u32 = 1 << 31;
 
 /// What is fixed about a fiber before it starts.
 #[derive(Debug)]
@@ -47,8 +61,11 @@ pub struct Attributes {
     pub stack: StackClass,
     /// How urgent it is.
     pub priority: Priority,
-    /// Whose it is; of the process that launches it if this says nothing.
-    pub process: Option<Id>,
+    /// Whose it is, where it was admitted; of the runtime's first process if this says nothing.
+    pub process: Option<Membership>,
+    /// Whether it may borrow from the frame of another fiber of its process, which waits for its
+    /// end: then nobody is told of an end by which its own frames stay.
+    pub borrows: bool,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
     /// Who is told when it has ended, besides those who wait for it.
@@ -63,6 +80,7 @@ impl Attributes {
             stack: StackClass::K256,
             priority: Priority::Normal,
             process: None,
+            borrows: false,
             spawned_at,
             watcher: None,
         }
@@ -79,28 +97,32 @@ impl Attributes {
 /// | `next` | whoever has the fiber in a queue |
 /// | `id` | written by whoever launches or starts it, once; read by anyone |
 /// | `inherited` | whoever has the fiber: its spawner, then its home worker |
+/// | `process` | whoever has the fiber: its spawner, then its home worker |
 /// | `home` | written before the fiber can be parked; then read by anyone |
 /// | the rest | the home worker only |
 pub(crate) struct Header {
-    refs: AtomicUsize,
-    wake: WakeWord,
-    token: AtomicBool,
+    pub(super) refs: AtomicUsize,
+    pub(super) wake: WakeWord,
+    pub(super) token: AtomicBool,
     /// How often wakers that were made of a handle were used, round and round.
-    wakes: AtomicU32,
-    cancel: AtomicBool,
+    pub(super) wakes: AtomicU32,
+    /// How it was asked to end, a `Level`.
+    cancel: AtomicU8,
     reason: SpinLock<Reason>,
     started: AtomicBool,
-    finished: AtomicBool,
-    panicked: AtomicBool,
+    pub(super) finished: AtomicBool,
+    pub(super) panicked: AtomicBool,
     /// Who owes the result its drop, see `join`.
     pub(super) claims: AtomicU8,
     pub(super) next: AtomicPtr<Self>,
     /// The whole block, closure and all, which a reference to the header does not reach.
     this: Cell<Option<NonNull<Self>>>,
-    home: Cell<Option<NonNull<dyn Inbox>>>,
+    pub(super) home: Cell<Option<NonNull<dyn Inbox>>>,
     /// 0 until it has one.
     id: AtomicU64,
-    process: Cell<Option<Id>>,
+    process: Cell<Option<Membership>>,
+    /// Whether it was abandoned and rests.
+    rests: Cell<bool>,
     mask: Cell<u32>,
     waiting_for: Cell<&'static str>,
     scopes: Cell<*const TimeoutScope>,
@@ -123,13 +145,13 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(super) fn new(attributes: Attributes, vtable: &'static VTable) -> Self {
+    pub(super) fn new(mut attributes: Attributes, vtable: &'static VTable) -> Self {
         Self {
             refs: AtomicUsize::new(1),
             wake: WakeWord::new(),
             token: AtomicBool::new(false),
             wakes: AtomicU32::new(0),
-            cancel: AtomicBool::new(false),
+            cancel: AtomicU8::new(Level::NONE),
             reason: SpinLock::new(Reason::default()),
             started: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -139,7 +161,8 @@ impl Header {
             this: Cell::new(None),
             home: Cell::new(None),
             id: AtomicU64::new(0),
-            process: Cell::new(attributes.process),
+            process: Cell::new(attributes.process.take()),
+            rests: Cell::new(false),
             mask: Cell::new(0),
             waiting_for: Cell::new("its first run"),
             scopes: Cell::new(ptr::null()),
@@ -184,18 +207,22 @@ impl Header {
         self.attributes.priority
     }
 
-    pub(crate) fn process(&self) -> Option<Id> {
-        self.process.get()
+    /// Its process, if that has a record: on the home worker, or wherever the unstarted fiber is.
+    pub(crate) fn process(&self) -> Option<&Arc<Record>> {
+        // SAFETY: one party at a time reaches the cell, as the table above says, and it is taken
+        // at the fiber's end only, by the same party (I-11).
+        let process = unsafe { &*self.process.as_ptr() };
+        process.as_ref().map(Membership::record)
+    }
+
+    /// The same for what the fiber opens.
+    pub(crate) fn whose(&self) -> Whose {
+        self.process().map(|record| NonNull::from_ref(&**record))
     }
 
     /// Names the fiber.
     pub(crate) fn set_id(&self, id: Id) {
         self.id.store(id.to_bits(), Ordering::Relaxed);
-    }
-
-    /// Says whose it is; before it is launched, while one thread has it.
-    pub(crate) fn set_process(&self, process: Option<Id>) {
-        self.process.set(process);
     }
 
     pub(crate) fn wake_word(&self) -> &WakeWord {
@@ -264,14 +291,63 @@ impl Header {
     }
 
     pub(crate) fn cancel(&self, reason: Reason) {
-        let reason = reason.by_caller();
+        self.raise(Level::CANCELLED, reason.by_caller());
+    }
+
+    /// As [`Header::cancel`], and masks do not help.
+    pub(crate) fn kill(&self, reason: Reason) {
+        self.raise(Level::KILLED, reason.by_caller());
+    }
+
+    /// Has it end as its process, which is at this stage.
+    pub(crate) fn heed(&self, stage: Stage, reason: Reason) {
+        match stage {
+            Stage::Running => {}
+            Stage::Cancelled => self.raise(Level::CANCELLED, reason),
+            Stage::Killed => self.raise(Level::KILLED, reason),
+            Stage::Abandoned | Stage::Ended => self.raise(Level::ABANDONED, reason),
+        }
+    }
+
+    fn raise(&self, level: u8, reason: Reason) {
         let mut first = self.reason.lock();
         if !self.is_cancelled() {
             *first = reason;
-            self.cancel.store(true, Ordering::Release);
         }
+        self.cancel.fetch_max(level, Ordering::AcqRel);
         drop(first);
         self.wake();
+    }
+
+    /// Whether it was killed: then it poisons what it holds.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.cancel.load(Ordering::Acquire) >= Level::KILLED
+    }
+
+    /// Whether it must not run a frame of the user's any more. On its own worker.
+    #[inline]
+    pub(crate) fn is_abandoned(&self) -> bool {
+        // A process is abandoned at once, and only after all of its fibers were cancelled.
+        self.is_cancelled() && self.process_is_abandoned()
+    }
+
+    #[cold]
+    fn process_is_abandoned(&self) -> bool {
+        self.process()
+            .is_some_and(|process| process.stage() >= Stage::Abandoned)
+    }
+
+    /// It was abandoned and has come to rest: nothing of it runs any more.
+    pub(crate) fn rest(&self) {
+        self.rests.set(true);
+    }
+
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.get()
+    }
+
+    pub(crate) fn borrows(&self) -> bool {
+        self.attributes.borrows
     }
 
     /// Why it was cancelled, if it was.
@@ -280,7 +356,8 @@ impl Header {
     }
 
     /// From what the innermost mask protects the fiber. 0: from nothing, there is none. n + 1: from
-    /// a cancel, and from the end of the n outermost parts of its work that are open.
+    /// a cancel, and from the end of the n outermost parts of its work that are open. With
+    /// `SHIELD`: from a kill, too.
     pub(crate) fn mask(&self) -> &Cell<u32> {
         &self.mask
     }
@@ -325,7 +402,7 @@ impl Header {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancel.load(Ordering::Acquire)
+        self.cancel.load(Ordering::Acquire) >= Level::CANCELLED
     }
 
     pub(crate) fn wakes(&self) -> u32 {
@@ -347,9 +424,16 @@ impl Header {
     }
 
     fn interrupt_below(&self, mask: u32) -> Option<Interrupt> {
-        if mask == 0 && self.is_cancelled() {
-            return Some(Interrupt::Cancel);
+        let level = self.cancel.load(Ordering::Acquire);
+        if level != Level::NONE {
+            if self.process_is_abandoned() {
+                return Some(Interrupt::Abandon);
+            }
+            if mask == 0 || level >= Level::KILLED && mask & SHIELD == 0 {
+                return Some(Interrupt::Cancel);
+            }
         }
+        let mask = mask & !SHIELD;
         TimeoutScope::outermost_expired(self.scopes.get(), mask).map(Interrupt::Expired)
     }
 
@@ -401,7 +485,13 @@ impl Header {
         self.panicked.store(true, Ordering::Release);
     }
 
+    /// It has ended: those who wait are told, and its process has a fiber less.
     pub(crate) fn finish(&self) {
+        let _process = self.process.take();
+        if self.rests() && self.borrows() {
+            // Whoever waits for it lends it what its frames still name (I-3).
+            return;
+        }
         self.finished.store(true, Ordering::Release);
         self.exit.open();
         if let Some(watcher) = &self.attributes.watcher {
@@ -421,180 +511,4 @@ impl Layout {
         coroutine: mem::offset_of!(Header, coroutine),
         coroutine_bytes: size_of::<Option<FiberCoroutine>>(),
     };
-}
-
-/// A handle to a fiber: it can be woken and cancelled through it, from any thread. Cloning costs a
-/// reference count.
-pub struct Fiber(NonNull<Header>);
-
-// SAFETY: through a handle only the atomics and what is fixed before launch are reached; the cells
-// of the home worker are behind crate-private calls made there (I-11).
-unsafe impl Send for Fiber {}
-// SAFETY: as above (I-11).
-unsafe impl Sync for Fiber {}
-
-impl Fiber {
-    /// Takes over the reference that `header` was counted for.
-    pub(crate) const fn from_raw(header: NonNull<Header>) -> Self {
-        Self(header)
-    }
-
-    /// Gives the reference away as a pointer.
-    pub(crate) fn into_raw(self) -> NonNull<Header> {
-        ManuallyDrop::new(self).0
-    }
-
-    pub(crate) const fn as_raw(&self) -> NonNull<Header> {
-        self.0
-    }
-
-    pub(crate) fn header(&self) -> &Header {
-        // SAFETY: the handle holds a reference count on the block (I-3).
-        unsafe { self.0.as_ref() }
-    }
-
-    /// The fiber's id, once it was launched.
-    pub fn id(&self) -> Option<Id> {
-        self.header().id()
-    }
-
-    /// The name that it was given.
-    pub fn name(&self) -> Option<&str> {
-        self.header().name()
-    }
-
-    /// Where it was spawned.
-    pub fn spawned_at(&self) -> &'static Location<'static> {
-        self.header().spawned_at()
-    }
-
-    /// How urgent it is.
-    pub fn priority(&self) -> Priority {
-        self.header().priority()
-    }
-
-    /// Whether it has ended, in whatever way.
-    pub fn is_finished(&self) -> bool {
-        self.header().finished.load(Ordering::Acquire)
-    }
-
-    /// Whether it has ended by a panic that no handle was told of.
-    pub fn has_unseen_panic(&self) -> bool {
-        self.header().panicked.load(Ordering::Acquire) && !self.header().is_joined()
-    }
-
-    /// Whether its handle was dropped, so that nobody will ever be told how it has ended.
-    pub fn is_detached(&self) -> bool {
-        self.header().is_detached()
-    }
-
-    /// The operation that waits until it has ended, in whatever way.
-    #[must_use = "an operation does nothing until it is performed"]
-    pub fn exit_operation(&self) -> LatchOperation<'_> {
-        self.header().exit.wait_operation("join")
-    }
-
-    /// Whether it has run at all.
-    pub fn is_started(&self) -> bool {
-        self.header().is_started()
-    }
-
-    /// Whether it waits for an operation before it starts, see [`Spawn::fiber_when`], or has
-    /// started: then it lives on one worker. Asked by whoever has the right to run it.
-    ///
-    /// [`Spawn::fiber_when`]: super::Spawn::fiber_when
-    pub(crate) fn has_home(&self) -> bool {
-        self.header().home.get().is_some()
-    }
-
-    /// Makes the fiber's next [`park`](crate::park::park) return, or the current one; as
-    /// [`std::thread::Thread::unpark`], with one token. Legal at any time, from any thread.
-    ///
-    /// [`std::thread::Thread::unpark`]: https://doc.rust-lang.org/std/thread/struct.Thread.html
-    pub fn unpark(&self) {
-        self.header().token.store(true, Ordering::Release);
-        self.header().wake();
-    }
-
-    /// [`Fiber::unpark`] by a waker: whoever waits for a future tells it from other tokens, which
-    /// others may take.
-    pub(crate) fn unpark_counted(&self) {
-        self.header().wakes.fetch_add(1, Ordering::Release);
-        self.unpark();
-    }
-
-    /// Asks the fiber to unwind: at its next unmasked park or checkpoint, and at every one after
-    /// that, so that a loop around `catch_unwind` cannot swallow it. Never waits, never allocates,
-    /// and is no suspension point, also on oneself. Twice is as good as once; after the end, by
-    /// whatever it came, it changes nothing; and it makes no difference whether anybody waits.
-    ///
-    /// One that has not started never runs: its closure is dropped. One that is masked goes on
-    /// until it leaves its masks. One that computes without end, or waits in a call of the system,
-    /// is not reached.
-    pub fn cancel(&self) {
-        self.header().cancel(Reason::default());
-    }
-
-    /// [`Fiber::cancel`], and says why; heard if nobody has cancelled it before. Text that is no
-    /// literal is allocated.
-    pub fn cancel_with(&self, reason: impl Into<Reason>) {
-        self.header().cancel(reason.into());
-    }
-
-    /// Why it was cancelled; `None` if it was not.
-    pub fn cancel_reason(&self) -> Option<Reason> {
-        self.header().cancel_reason()
-    }
-
-    /// Ends a fiber that was not started: drops its closure, which is the user's code.
-    pub(crate) fn fail(&self, reason: ExitReason) {
-        (self.header().vtable.fail)(self.0, reason);
-    }
-}
-
-impl Clone for Fiber {
-    fn clone(&self) -> Self {
-        let before = self.header().refs.fetch_add(1, Ordering::Relaxed);
-        assert!(
-            before < usize::MAX / 2,
-            "a fiber's handles are leaked without end"
-        );
-        Self(self.0)
-    }
-}
-
-impl Drop for Fiber {
-    fn drop(&mut self) {
-        if self.header().refs.fetch_sub(1, Ordering::Release) != 1 {
-            return;
-        }
-        // The last reference: everything that others did through theirs happened before.
-        self.header().refs.load(Ordering::Acquire);
-        (self.header().vtable.free)(self.0);
-    }
-}
-
-impl PartialEq for Fiber {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl Eq for Fiber {}
-
-impl fmt::Debug for Fiber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Fiber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.name(), self.id()) {
-            (Some(name), Some(id)) => write!(f, "'{name}' ({id})"),
-            (Some(name), None) => write!(f, "'{name}'"),
-            (None, Some(id)) => write!(f, "{id}"),
-            (None, None) => f.write_str("a fiber"),
-        }
-    }
 }

@@ -15,7 +15,8 @@ use core::{fmt, marker::PhantomData, panic::Location, pin::Pin, time::Duration};
 use super::{
     block::{TakeResult, take_result},
     exit::ExitReason,
-    header::{Fiber, Header},
+    handle::Fiber,
+    header::Header,
     reason::Reason,
 };
 use crate::{

@@ -14,6 +14,7 @@
 mod bands;
 mod block;
 mod exit;
+mod handle;
 mod header;
 mod join;
 mod layout;
@@ -31,7 +32,8 @@ pub use self::{
     bands::{Bands, Priority},
     block::Spawn,
     exit::{ExitReason, PanicPayload},
-    header::{Attributes, Fiber},
+    handle::Fiber,
+    header::Attributes,
     join::{JoinHandle, JoinOperation},
     queue::{FiberQueue, RemoteQueue},
     reason::Reason,
@@ -41,6 +43,6 @@ pub use self::{
 };
 pub(crate) use self::{
     exit::{Interrupt, Unwinding},
-    header::Header,
+    header::{Header, SHIELD},
     layout::Layout,
 };

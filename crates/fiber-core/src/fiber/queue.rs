@@ -6,10 +6,7 @@ use core::{
     ptr::{self, NonNull},
 };
 
-use super::{
-    header::{Fiber, Header},
-    runnable::Runnable,
-};
+use super::{handle::Fiber, header::Header, runnable::Runnable};
 use crate::primitive::{AtomicPtr, Ordering};
 
 /// A first-in, first-out queue. A fiber is in one queue at the most, as its one [`Runnable`] is.

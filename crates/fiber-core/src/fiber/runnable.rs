@@ -2,10 +2,7 @@
 
 use core::{fmt, mem::ManuallyDrop, ptr::NonNull};
 
-use super::{
-    exit::ExitReason,
-    header::{Fiber, Header},
-};
+use super::{exit::ExitReason, handle::Fiber, header::Header};
 
 /// The right to run one fiber: there is one a fiber at the most, and it cannot be copied. So a
 /// fiber is in one queue at a time, and is resumed by one worker at a time (I-11).

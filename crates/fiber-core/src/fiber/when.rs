@@ -82,14 +82,14 @@ impl<O: Operation, F: FnOnce(O::Output) -> T, T> Body for When<O, F> {
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: the operation is pinned with the body that it is a part of (I-12).
         let operation = unsafe { Pin::new_unchecked(&mut this.outcome.operation) };
-        let stage = match this.outcome.stage {
+        let stage = context.acting_for(header, || match this.outcome.stage {
             Stage::New => first(operation, &mut this.wait, header, context),
             Stage::Waiting => {
                 header.wake_word().resumed();
                 park(operation, &this.wait, header)
             }
             _ => unreachable!("it has begun"),
-        };
+        });
         this.outcome.stage = stage;
         if matches!(stage, Stage::Waiting) {
             return false;

@@ -26,6 +26,7 @@ use crate::{
     id::Id,
     inflight::{Answer, Asker},
     operation::{Published, WaitCell},
+    process::Whose,
     registry::Entered,
     request::{Outcome, RawDescriptor, Request, Token},
 };
@@ -59,7 +60,7 @@ struct Wait {
     cell: NonNull<WaitCell>,
     number: u16,
     /// To whom a descriptor belongs that it opens.
-    owner: Option<Id>,
+    owner: Whose,
 }
 
 // SAFETY: while it is published it is pinned and stays with its performer, on one thread (I-11);
@@ -89,7 +90,7 @@ impl Arm {
             };
             match context.enter_here(arm.id) {
                 // SAFETY: by the caller's promise (I-12).
-                Ok(entered) => unsafe { context.attempt(this, &entered, context.process()) },
+                Ok(entered) => unsafe { context.attempt(this, &entered, context.whose()) },
                 Err(error) => Some(Err(error)),
             }
         });
@@ -156,7 +157,7 @@ impl Context {
         // SAFETY: by the caller's promise (I-12).
         let entered = self.enter_here(unsafe { this.as_ref() }.id)?;
         let cell = NonNull::from_ref(cell);
-        let owner = self.process();
+        let owner = self.whose();
         // SAFETY: by the caller's promise (I-12).
         unsafe {
             self.stage_ready(this, &entered, |token| Wait {
@@ -248,7 +249,7 @@ impl Context {
         &self,
         this: NonNull<Arm>,
         entered: &Entered<'_>,
-        owner: Option<Id>,
+        owner: Whose,
     ) -> Option<Result<Answer, IoError>> {
         // SAFETY: by the caller's promise (I-12).
         let request = unsafe { request(this, entered) };

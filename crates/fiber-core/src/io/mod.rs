@@ -411,11 +411,12 @@ unsafe fn on(
         // SAFETY: by the caller's promise (I-3).
         let answer =
             unsafe { context.perform(fiber, request, Some(&entered), Namespace::STREAM, deadline) };
-        if entered.is_closing() && is_cancelled(&answer) {
-            return Err(IoErrorKind::Closed.into());
-        }
+        let closed = entered.is_closing() && is_cancelled(&answer);
         drop(entered);
-        context.conclude(fiber, answer)
+        match closed {
+            true => context.conclude(fiber, Err(IoErrorKind::Closed.into())),
+            false => context.conclude(fiber, answer),
+        }
     });
     done.unwrap_or_else(|| Err(IoErrorKind::NoRuntime.into()))
 }
@@ -449,7 +450,7 @@ unsafe fn try_on(
         let context = context.ok_or(IoErrorKind::NoRuntime)?;
         let entered = context.enter_here(id)?;
         // SAFETY: by the caller's promise (I-3).
-        unsafe { context.try_now(&request(entered.raw()), context.process()) }
+        unsafe { context.try_now(&request(entered.raw()), context.whose()) }
     })
 }
 

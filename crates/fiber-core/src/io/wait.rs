@@ -11,6 +11,7 @@ use crate::{
     id::{Id, Namespace},
     inflight::{Answer, Asker, IoWait},
     park::Unwinds,
+    process::Whose,
     registry::Entered,
     request::{Request, Token},
     timer::{Armed, TimerNode},
@@ -43,7 +44,7 @@ impl Context {
         // SAFETY: by the caller's promise (I-3).
         let tried = unsafe { self.port.borrow_mut().try_now(request) };
         match tried {
-            TryNow::Done(outcome) => self.adopt(opens, self.process(), outcome),
+            TryNow::Done(outcome) => self.adopt(opens, self.whose(), outcome),
             _ => Err(IoErrorKind::Unsupported.into()),
         }
     }
@@ -56,7 +57,7 @@ impl Context {
     pub(super) unsafe fn try_now(
         &self,
         request: &Request,
-        owner: Option<Id>,
+        owner: Whose,
     ) -> Result<Option<Answer>, IoError> {
         // SAFETY: by the caller's promise, and nothing stays behind (I-3).
         let tried = unsafe { self.port.borrow_mut().try_now(request) };
@@ -84,7 +85,7 @@ impl Context {
             fiber,
             answer: core::cell::Cell::new(None),
             opens,
-            owner: self.process(),
+            owner: self.whose(),
         }
     }
 
@@ -101,8 +102,15 @@ impl Context {
         opens: Namespace,
         deadline: Option<Instant>,
     ) -> Result<Answer, IoError> {
+        if let Some(process) = fiber.process() {
+            process.count_request();
+        }
         loop {
             self.charge(fiber);
+            if fiber.is_abandoned() {
+                // It leaves the id, and comes to rest in `conclude`.
+                return Err(IoErrorKind::Cancelled.into());
+            }
             self.deliver_cancel(fiber);
             self.assert_may_suspend("input or output");
             // What the caller has closed here is closed before what it asks for next.
@@ -175,6 +183,7 @@ impl Context {
         fiber: &Header,
         answer: Result<Answer, IoError>,
     ) -> Result<Answer, IoError> {
+        self.rest_if_abandoned(fiber);
         if is_cancelled(&answer) {
             self.deliver_cancel(fiber);
         }

@@ -247,6 +247,18 @@ fn wait_on_fiber<O: Operation>(
     operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Waited {
+    let waited = wait_switched_out(context, fiber, operation, span);
+    // Nothing of it is published, armed or entered any more.
+    context.rest_if_abandoned(fiber);
+    waited
+}
+
+fn wait_switched_out<O: Operation>(
+    context: &Context,
+    fiber: &Header,
+    operation: Pin<&mut O>,
+    span: Option<Duration>,
+) -> Waited {
     // Before anybody can commit: a panic must not lose what was.
     context.assert_may_suspend(operation.name());
     if context.pending(fiber).is_some() {
@@ -379,8 +391,7 @@ impl Until {
     /// For a wait that `fiber` begins now.
     fn of(context: &Context, fiber: &Header) -> Self {
         let mask = fiber.mask().get();
-        let unwinds =
-            || fiber.interrupted().get() != 0 && unwinding() == Some(UnwindReason::Interrupt);
+        let unwinds = || fiber.interrupted().get() != 0 && unwinding() > Some(UnwindReason::Panic);
         if !context.env().can_unwind() || unwinds() {
             Self::Partner
         } else if TimeoutScope::is_limited(fiber.scopes().get(), mask) {

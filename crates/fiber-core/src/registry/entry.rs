@@ -1,8 +1,8 @@
 //! One slot of the table, and the word that decides who may use it.
 //!
 //! ```text
-//! word  63       48 47     46        45       44      0
-//!      | generation | live | closing | handed | inflight |
+//! word  63       48 47     46        45       44     43      42     41      0
+//!      | generation | live | closing | handed | died | keeps | lost | inflight |
 //! ```
 //!
 //! | bit | set by | cleared by |
@@ -10,28 +10,54 @@
 //! | live | the owning shard, on open | the owning shard, on free |
 //! | closing | anyone, once | the owning shard, on free |
 //! | handed | the closer; the last one out of a closing slot | the owning shard, on receipt |
+//! | died | whoever closes it because its owner has died | the owning shard, on the next open |
+//! | keeps | the closer of a fiber's slot, if others are inside | the owning shard, on free |
+//! | lost | whoever abandons the fiber that it names | never: the slot is retired |
 //! | inflight +1 | anyone, while live and not closing | the one who entered |
 //!
 //! Whoever sets `handed` links the slot into its shard's list, so it is never in it twice. The
 //! shard, on receipt, frees an empty slot, and cancels what goes on in any other.
 
-use core::sync::atomic::AtomicPtr;
+use core::{mem, sync::atomic::AtomicPtr};
 
-use super::shard::ShardInbox;
+use super::shard::{Named, ShardInbox};
 use crate::{
     error::StaleReason,
     id::{Id, Namespace},
     primitive::{AtomicU32, AtomicU64, Ordering},
+    process::{NO_KEY, Record},
     request::RawDescriptor,
 };
-
-pub(super) const NO_KEY: u32 = u32::MAX;
 
 const GENERATION_SHIFT: u32 = 48;
 const LIVE: u64 = 1 << 47;
 const CLOSING: u64 = 1 << 46;
 const HANDED: u64 = 1 << 45;
-const INFLIGHT: u64 = HANDED - 1;
+const DIED: u64 = 1 << 44;
+const KEEPS: u64 = 1 << 43;
+const LOST: u64 = 1 << 42;
+const INFLIGHT: u64 = LOST - 1;
+
+/// Why a slot is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Somebody who may has asked for it.
+    Asked,
+    /// The process that owns it has died.
+    OwnerDied,
+    /// The fiber that it names will never go on.
+    Lost,
+}
+
+impl Closing {
+    const fn bits(self) -> u64 {
+        match self {
+            Self::Asked => 0,
+            Self::OwnerDied => DIED,
+            Self::Lost => LOST,
+        }
+    }
+}
 
 /// What a word says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,6 +84,20 @@ impl Word {
         self.0 & INFLIGHT
     }
 
+    /// Whether the slot holds a reference to the fiber that it names.
+    pub(super) const fn keeps(self) -> bool {
+        self.0 & KEEPS != 0
+    }
+
+    /// Whether the fiber that it names, or named last, was abandoned.
+    pub(super) const fn is_lost(self) -> bool {
+        self.0 & LOST != 0
+    }
+
+    pub(super) const fn is_spent(self, generation_max: u16) -> bool {
+        self.is_lost() || self.generation() >= generation_max
+    }
+
     const fn usable_as(self, generation: u16) -> bool {
         self.is_live() && !self.is_closing() && self.generation() == generation
     }
@@ -70,6 +110,10 @@ pub(super) struct Entry {
     owner: AtomicU64,
     /// Workers (by index modulo 64) that ever entered this incarnation.
     workers: AtomicU64,
+    /// What it names, if that is no descriptor; see `Object`.
+    object: AtomicPtr<()>,
+    /// The owner's record, for its list; null for the runtime's first process.
+    process: AtomicPtr<Record>,
     raw: AtomicU32,
     namespace: AtomicU32,
     /// Links of the owner's list; touched by the owning shard only.
@@ -85,6 +129,8 @@ impl Entry {
             word: AtomicU64::new(Word::new(0).0),
             owner: AtomicU64::new(0),
             workers: AtomicU64::new(0),
+            object: AtomicPtr::default(),
+            process: AtomicPtr::default(),
             raw: AtomicU32::new(0),
             namespace: AtomicU32::new(0),
             next: AtomicU32::new(NO_KEY),
@@ -105,6 +151,16 @@ impl Entry {
         self.workers.load(Ordering::Acquire)
     }
 
+    /// Read by the owning shard, or by whoever is inside.
+    pub(super) fn object(&self) -> *mut () {
+        self.object.load(Ordering::Relaxed)
+    }
+
+    /// Read by the owning shard.
+    pub(super) fn process(&self) -> *mut Record {
+        self.process.load(Ordering::Relaxed)
+    }
+
     pub(super) fn owner(&self) -> Option<Id> {
         Id::from_bits(self.owner.load(Ordering::Relaxed))
     }
@@ -122,15 +178,17 @@ impl Entry {
 
     /// Starts the next incarnation. Only the owning shard calls it, on a dead slot with a
     /// generation left.
-    pub(super) fn open(&self, namespace: Namespace, raw: RawDescriptor, owner: Option<Id>) -> u16 {
+    pub(super) fn open(&self, named: &Named, owner: Option<Id>, process: *mut Record) -> u16 {
         let word = self.word();
         debug_assert!(!word.is_live(), "a live slot was opened again");
         let generation = word.generation() + 1;
-        self.raw.store(raw.0, Ordering::Relaxed);
+        self.raw.store(named.raw.0, Ordering::Relaxed);
         self.namespace
-            .store(u32::from(namespace.number()), Ordering::Relaxed);
+            .store(u32::from(named.namespace.number()), Ordering::Relaxed);
         self.owner
             .store(owner.map_or(0, Id::to_bits), Ordering::Relaxed);
+        self.object.store(named.object, Ordering::Relaxed);
+        self.process.store(process, Ordering::Relaxed);
         self.workers.store(0, Ordering::Relaxed);
         self.word
             .store(Word::new(generation).0 | LIVE, Ordering::Release);
@@ -141,8 +199,9 @@ impl Entry {
     pub(super) fn free(&self) {
         let word = self.word();
         debug_assert!(word.is_live() && word.inflight() == 0, "freed while in use");
+        let kept = word.0 & (DIED | LOST);
         self.word
-            .store(Word::new(word.generation()).0, Ordering::Release);
+            .store(Word::new(word.generation()).0 | kept, Ordering::Release);
     }
 
     /// Counts the caller in, if `id` names the current incarnation.
@@ -193,16 +252,33 @@ impl Entry {
     }
 
     /// Marks the incarnation as closing: nobody enters any more. The caller hands the slot over.
-    pub(super) fn begin_close(&self, id: Id) -> Result<(), StaleReason> {
+    ///
+    /// If others are inside, `keep` is called once, before they can be the last: it has what the
+    /// slot names stay alive for them. Gives whether the slot keeps that.
+    pub(super) fn begin_close(
+        &self,
+        id: Id,
+        why: Closing,
+        mut keep: Option<&mut dyn FnMut()>,
+    ) -> Result<bool, StaleReason> {
         let mut word = self.word.load(Ordering::Acquire);
+        let mut kept = false;
         loop {
             self.check(Word(word), id)?;
-            let after = word | CLOSING | HANDED;
+            let mut after = word | CLOSING | HANDED | why.bits();
+            if let Some(keep) = &mut keep
+                && Word(word).inflight() > 0
+            {
+                after |= KEEPS;
+                if !mem::replace(&mut kept, true) {
+                    keep();
+                }
+            }
             match self
                 .word
                 .compare_exchange_weak(word, after, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(after & KEEPS != 0),
                 Err(seen) => word = seen,
             }
         }
@@ -223,7 +299,10 @@ impl Entry {
             return Err(StaleReason::WrongNamespace);
         }
         let issued = id.generation() <= word.generation();
-        Err(if issued {
+        let latest = id.generation() == word.generation() && self.namespace() == id.namespace();
+        Err(if latest && word.0 & DIED != 0 {
+            StaleReason::OwnerDied
+        } else if issued {
             StaleReason::Closed
         } else {
             StaleReason::Unknown

@@ -15,8 +15,9 @@ mod entry;
 mod shard;
 mod space;
 
+pub(crate) use self::{entry::Closing, shard::Named};
 pub use self::{
-    shard::{Full, Received, Shard},
+    shard::{Full, Kept, Object, Received, Shard},
     space::{Entered, IdSpace},
 };
 

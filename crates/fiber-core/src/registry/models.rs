@@ -5,6 +5,8 @@
 
 extern crate std;
 
+use core::ptr;
+
 use loom::{
     sync::{
         Arc,
@@ -13,13 +15,20 @@ use loom::{
     thread,
 };
 
-use super::entry::Entry;
+use super::{
+    entry::{Closing, Entry},
+    shard::Named,
+};
 use crate::{
     id::{Id, Namespace},
     request::RawDescriptor,
 };
 
 const STREAM: Namespace = Namespace::STREAM;
+
+fn stream(raw: u32) -> Named {
+    Named::descriptor(STREAM, RawDescriptor(raw))
+}
 
 struct Slot {
     entry: Entry,
@@ -30,7 +39,7 @@ struct Slot {
 impl Slot {
     fn open() -> (Arc<Self>, Id) {
         let entry = Entry::new();
-        let generation = entry.open(STREAM, RawDescriptor(1), None);
+        let generation = entry.open(&stream(1), None, ptr::null_mut());
         let handed = AtomicUsize::new(0);
         let id = Id::new(0, STREAM, generation).unwrap();
         (Arc::new(Self { entry, handed }), id)
@@ -58,7 +67,7 @@ impl Slot {
     }
 
     fn close(&self, id: Id) -> bool {
-        let closed = self.entry.begin_close(id).is_ok();
+        let closed = self.entry.begin_close(id, Closing::Asked, None).is_ok();
         if closed {
             self.hand_over();
         }
@@ -137,7 +146,7 @@ fn loom_a_guessed_id_finds_what_belongs_to_it() {
             thread::spawn(move || slot.visit(next, 3))
         };
         assert!(slot.receive());
-        slot.entry.open(STREAM, RawDescriptor(2), None);
+        slot.entry.open(&stream(2), None, ptr::null_mut());
         guesser.join().unwrap();
         assert!(
             !slot.visit(old, 3),

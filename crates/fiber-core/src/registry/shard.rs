@@ -1,21 +1,22 @@
 //! One worker's part of the table: it opens slots, lists them by owner, and alone frees them.
 
-use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    vec::Vec,
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
+use core::{
+    any::Any,
+    fmt,
+    ptr::{self, NonNull},
 };
-use core::{fmt, ptr::NonNull};
 
 use super::{
-    entry::{Chunk, Entry, NO_KEY},
+    entry::{Chunk, Entry},
     space::IdSpace,
 };
 use crate::{
     env::Unpark,
+    fiber::{Fiber, Header},
     id::{Id, Namespace},
     primitive::{AtomicU32, Ordering},
+    process::{LimitReached, NO_KEY, Record},
     request::RawDescriptor,
 };
 
@@ -58,8 +59,10 @@ impl ShardInbox {
 pub struct Shard {
     chunks: Vec<NonNull<Chunk>>,
     free: VecDeque<u32>,
-    /// First slot of each owner's list.
-    owned: BTreeMap<Id, u32>,
+    /// Which worker's it is: where a process's record has the first of its slots here.
+    worker: usize,
+    /// The first slot of the runtime's first process.
+    first: u32,
     /// A box that chunks point to. Freed by `finish` alone: a shard that is dropped with live ids
     /// leaks it, because those ids may still be closed.
     inbox: NonNull<ShardInbox>,
@@ -70,17 +73,81 @@ pub struct Shard {
     retired: usize,
 }
 
-/// The shard is at its limit of live ids.
+/// Why nothing more can be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no id is left: {limit} are in use on this worker, its limit")]
 #[non_exhaustive]
-pub struct Full {
-    /// The limit.
-    pub limit: usize,
+pub enum Full {
+    /// The shard is at its limit of live ids.
+    #[error("no id is left: {limit} are in use on this worker, its limit")]
+    Shard {
+        /// The limit.
+        limit: usize,
+    },
+    /// The process is at its own limit.
+    #[error(transparent)]
+    Process(LimitReached),
+}
+
+/// What is to be named.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(super) namespace: Namespace,
+    pub(super) raw: RawDescriptor,
+    /// A fiber's header, which outlives the time in which its slot can be entered; or a box of an
+    /// [`Object`]; or null.
+    pub(super) object: *mut (),
+}
+
+/// What an id names that is no descriptor of the host and no fiber.
+pub type Object = Arc<dyn Any + Send + Sync>;
+
+impl Named {
+    /// A descriptor of the host.
+    pub(crate) const fn descriptor(namespace: Namespace, raw: RawDescriptor) -> Self {
+        Self {
+            namespace,
+            raw,
+            object: ptr::null_mut(),
+        }
+    }
+
+    pub(crate) const fn fiber(header: NonNull<Header>) -> Self {
+        Self {
+            namespace: Namespace::FIBER,
+            raw: RawDescriptor(0),
+            object: header.as_ptr().cast(),
+        }
+    }
+
+    /// What is freed with the slot.
+    pub(crate) fn object(namespace: Namespace, object: Object) -> Self {
+        debug_assert!(!namespace.is_descriptor() && namespace != Namespace::FIBER);
+        Self {
+            namespace,
+            raw: RawDescriptor(0),
+            object: Box::into_raw(Box::new(object)).cast(),
+        }
+    }
+
+    /// Frees what was to be named.
+    fn refuse(self) {
+        if let Some(object) = object_of(self.namespace, self.object) {
+            // SAFETY: the box of `object`, which no slot has (I-4).
+            drop(unsafe { Box::from_raw(object.as_ptr()) });
+        }
+    }
+}
+
+/// The box behind the `object` of a slot, if there is one.
+pub(super) fn object_of(namespace: Namespace, object: *mut ()) -> Option<NonNull<Object>> {
+    if namespace == Namespace::FIBER {
+        return None;
+    }
+    NonNull::new(object.cast())
 }
 
 /// A closing slot that its shard has received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[expect(
     clippy::exhaustive_enums,
     reason = "the worker that owns the shard matches on it"
@@ -92,6 +159,8 @@ pub enum Received {
         id: Id,
         /// The host's number of what it named.
         raw: RawDescriptor,
+        /// What it named, if that was kept for it: to be dropped, which may be the user's code.
+        kept: Kept,
     },
     /// Others are still inside: their requests are to be cancelled. It comes again when they left.
     Busy {
@@ -102,6 +171,21 @@ pub enum Received {
     },
 }
 
+/// What a slot has kept alive.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the worker that owns the shard drops it"
+)]
+pub enum Kept {
+    /// Nothing.
+    Nothing,
+    /// A fiber that has ended while others looked at it.
+    Fiber(Fiber),
+    /// An object.
+    Object(Object),
+}
+
 impl Shard {
     /// A shard with room for `live_max` ids at once; `unparker` wakes its worker when a slot was
     /// handed over.
@@ -109,7 +193,8 @@ impl Shard {
         Self {
             chunks: Vec::new(),
             free: VecDeque::new(),
-            owned: BTreeMap::new(),
+            worker: 0,
+            first: NO_KEY,
             inbox: NonNull::from_mut(Box::leak(Box::new(ShardInbox {
                 head: AtomicU32::new(NO_KEY),
                 unparker,
@@ -122,48 +207,89 @@ impl Shard {
         }
     }
 
-    /// The same shard, still empty, as a part of the runtime whose first process is `runtime`.
+    /// The same shard, still empty, as the part of this worker of the runtime whose first process
+    /// is `runtime`.
     ///
     /// # Panics
     /// When it has named something already.
     #[must_use]
-    pub fn in_runtime(mut self, runtime: Option<Id>) -> Self {
+    pub fn in_runtime(mut self, runtime: Option<Id>, worker: usize) -> Self {
         assert!(
             self.chunks.is_empty(),
             "a shard does not change its runtime"
         );
         // SAFETY: a leaked box of `new`, which no chunk points to yet (I-4).
         unsafe { self.inbox.as_mut() }.runtime = runtime;
+        self.worker = worker;
         self
     }
 
-    /// Names something: a new id, owned by `owner`.
+    /// Names a descriptor of the host: a new id, owned by `owner`, or else by the runtime's first
+    /// process.
     ///
     /// # Errors
-    /// At the limit of live ids.
+    /// At the limit of live ids, here or of the process.
     pub fn open(
         &mut self,
         space: &IdSpace,
         namespace: Namespace,
         raw: RawDescriptor,
-        owner: Option<Id>,
+        owner: Option<&Arc<Record>>,
     ) -> Result<Id, Full> {
-        let full = Full {
+        self.name(space, Named::descriptor(namespace, raw), owner)
+    }
+
+    /// Names an object: a new id, as [`Shard::open`].
+    ///
+    /// # Errors
+    /// As [`Shard::open`]; the object is dropped.
+    pub fn open_object(
+        &mut self,
+        space: &IdSpace,
+        namespace: Namespace,
+        object: Object,
+        owner: Option<&Arc<Record>>,
+    ) -> Result<Id, Full> {
+        self.name(space, Named::object(namespace, object), owner)
+    }
+
+    pub(crate) fn name(
+        &mut self,
+        space: &IdSpace,
+        named: Named,
+        owner: Option<&Arc<Record>>,
+    ) -> Result<Id, Full> {
+        let full = Full::Shard {
             limit: self.live_max,
         };
-        if self.live == self.live_max {
-            return Err(full);
+        let counted = owner.filter(|_| named.namespace.is_counted());
+        if let Some(Err(limit)) = counted.map(|owner| owner.take_id()) {
+            named.refuse();
+            return Err(Full::Process(limit));
         }
-        let key = self.take_key(space).ok_or(full)?;
+        let key = match self.live < self.live_max {
+            true => self.take_key(space),
+            false => None,
+        };
+        let Some(key) = key else {
+            if let Some(owner) = counted {
+                owner.give_id();
+            }
+            named.refuse();
+            return Err(full);
+        };
         let entry = space
             .entry(key)
             .expect("the shard's own chunks are in the space");
-        let generation = entry.open(namespace, raw, owner);
-        if let Some(owner) = owner {
-            self.link(space, owner, key, entry);
-        }
+        let owner_id = match owner {
+            Some(owner) => owner.id(),
+            None => self.inbox().runtime,
+        };
+        let process = owner.map_or(ptr::null(), |owner| Arc::into_raw(Arc::clone(owner)));
+        let generation = entry.open(&named, owner_id, process.cast_mut());
+        self.link(space, key, entry);
         self.live += 1;
-        Ok(Id::new(key, namespace, generation).expect("generations start at 1"))
+        Ok(Id::new(key, named.namespace, generation).expect("generations start at 1"))
     }
 
     /// Whether slots wait to be freed. *Cost*: a load.
@@ -199,15 +325,31 @@ impl Shard {
         }
     }
 
-    /// The live ids of `owner`, newest first.
-    pub fn owned_by(&self, space: &IdSpace, owner: Id) -> Vec<Id> {
+    /// The live ids of `owner`, or of the runtime's first process, newest first.
+    pub fn owned_by(&self, space: &IdSpace, owner: Option<&Record>) -> Vec<Id> {
         self.assert_home(space);
         let mut ids = Vec::new();
-        let mut key = self.owned.get(&owner).copied().unwrap_or(NO_KEY);
+        let mut key = match owner {
+            Some(owner) => owner.head(self.worker).load(Ordering::Relaxed),
+            None => self.first,
+        };
         while key != NO_KEY {
             let entry = space.entry(key).expect("listed slots are the shard's own");
             ids.extend(entry.id(key));
             key = entry.next.load(Ordering::Relaxed);
+        }
+        ids
+    }
+
+    /// All live ids.
+    pub fn all(&self) -> Vec<Id> {
+        let mut ids = Vec::new();
+        for chunk in &self.chunks {
+            // SAFETY: chunks live as long as their space, which lives as long as its shards (I-4).
+            let chunk = unsafe { chunk.as_ref() };
+            let entries = chunk.entries.iter().zip(0..);
+            let live = entries.filter(|(entry, _)| entry.word().is_live());
+            ids.extend(live.filter_map(|(entry, index)| entry.id(chunk.key(index))));
         }
         ids
     }
@@ -266,8 +408,8 @@ impl Shard {
         // SAFETY: chunks live as long as their space, which the caller borrows (I-4).
         let slots = unsafe { chunk.as_ref() };
         for index in 0..1 << Chunk::BITS {
-            let spent = slots.entries[index as usize].word().generation() >= space.generation_max();
-            if spent {
+            let word = slots.entries[index as usize].word();
+            if word.is_spent(space.generation_max()) {
                 self.retired += 1;
             } else {
                 self.free.push_back(slots.key(index));
@@ -281,13 +423,17 @@ impl Shard {
         let freed = Received::Freed {
             id,
             raw: entry.raw(),
+            kept: kept(id, entry),
         };
-        if let Some(owner) = entry.owner() {
-            self.unlink(space, owner, entry);
-        }
+        let owner = self.unlink(space, entry);
         entry.free();
+        if let Some(owner) = owner
+            && id.namespace().is_counted()
+        {
+            owner.give_id();
+        }
         self.live -= 1;
-        if id.generation() >= space.generation_max() {
+        if entry.word().is_spent(space.generation_max()) {
             self.retired += 1;
         } else {
             self.free.push_back(key);
@@ -295,8 +441,22 @@ impl Shard {
         freed
     }
 
-    fn link(&mut self, space: &IdSpace, owner: Id, key: u32, entry: &Entry) {
-        let old = self.owned.insert(owner, key).unwrap_or(NO_KEY);
+    /// Replaces the first slot of the list that a slot with this `process` is in.
+    fn replace_first(&mut self, process: *mut Record, key: u32) -> u32 {
+        // SAFETY: null, or a reference that the slot holds while it is in the list (I-4).
+        match unsafe { process.as_ref() } {
+            Some(process) => {
+                let head = process.head(self.worker);
+                let first = head.load(Ordering::Relaxed);
+                head.store(key, Ordering::Relaxed);
+                first
+            }
+            None => core::mem::replace(&mut self.first, key),
+        }
+    }
+
+    fn link(&mut self, space: &IdSpace, key: u32, entry: &Entry) {
+        let old = self.replace_first(entry.process(), key);
         entry.prev.store(NO_KEY, Ordering::Relaxed);
         entry.next.store(old, Ordering::Relaxed);
         if let Some(old) = space.entry(old).filter(|_| old != NO_KEY) {
@@ -304,7 +464,8 @@ impl Shard {
         }
     }
 
-    fn unlink(&mut self, space: &IdSpace, owner: Id, entry: &Entry) {
+    /// Takes the slot out of its list; gives the reference to the owner that it held.
+    fn unlink(&mut self, space: &IdSpace, entry: &Entry) -> Option<Arc<Record>> {
         let (prev, next) = (
             entry.prev.load(Ordering::Relaxed),
             entry.next.load(Ordering::Relaxed),
@@ -316,12 +477,28 @@ impl Shard {
         if prev != NO_KEY {
             let prev = space.entry(prev).expect("listed slots are the shard's own");
             prev.next.store(next, Ordering::Relaxed);
-        } else if next != NO_KEY {
-            self.owned.insert(owner, next);
         } else {
-            self.owned.remove(&owner);
+            self.replace_first(entry.process(), next);
         }
+        let process = NonNull::new(entry.process())?;
+        // SAFETY: `name` has counted it for the slot, which ends here, once (I-4).
+        Some(unsafe { Arc::from_raw(process.as_ptr()) })
     }
+}
+
+/// What the slot of `id`, which is about to be free, has kept alive.
+fn kept(id: Id, entry: &Entry) -> Kept {
+    if let Some(object) = object_of(id.namespace(), entry.object()) {
+        // SAFETY: the box that the slot was opened with, and nobody is inside any more (I-4).
+        return Kept::Object(*unsafe { Box::from_raw(object.as_ptr()) });
+    }
+    if entry.word().keeps()
+        && let Some(header) = NonNull::new(entry.object().cast::<Header>())
+    {
+        // The closer has counted it, see `IdSpace::close_fiber`.
+        return Kept::Fiber(Fiber::from_raw(header));
+    }
+    Kept::Nothing
 }
 
 impl fmt::Debug for Shard {

@@ -2,18 +2,19 @@
 
 use alloc::{boxed::Box, vec::Vec};
 use core::{
-    fmt,
+    fmt, mem,
     ptr::{self, NonNull},
     sync::atomic::AtomicPtr,
 };
 
 use super::{
-    entry::{Chunk, Entry},
-    shard::ShardInbox,
+    entry::{Chunk, Closing, Entry},
+    shard::{Object, ShardInbox, object_of},
 };
 use crate::{
     error::{Stale, StaleReason},
-    id::Id,
+    fiber::{Fiber, Header},
+    id::{Id, Namespace},
     operation::WaitGraph,
     primitive::Ordering,
     request::RawDescriptor,
@@ -118,9 +119,13 @@ impl IdSpace {
     /// When `id` names nothing, or nothing any more.
     pub fn enter(&self, id: Id, worker: Option<u16>) -> Result<Entered<'_>, Stale> {
         let (chunk, entry) = self.find(id)?;
-        entry
-            .enter(id, worker)
-            .map_err(|reason| Stale::new(id, reason))?;
+        entry.enter(id, worker).map_err(|reason| Stale {
+            owner: match reason {
+                StaleReason::OwnerDied => entry.owner(),
+                _ => None,
+            },
+            ..Stale::new(id, reason)
+        })?;
         Ok(Entered {
             chunk,
             entry,
@@ -149,12 +154,39 @@ impl IdSpace {
     /// # Errors
     /// When `id` names nothing, or nothing any more; also on the second call.
     pub fn close(&self, id: Id) -> Result<(), Stale> {
+        self.close_for(id, Closing::Asked)
+    }
+
+    /// [`IdSpace::close`], and says why.
+    pub(crate) fn close_for(&self, id: Id, why: Closing) -> Result<(), Stale> {
         let (chunk, entry) = self.find(id)?;
         entry
-            .begin_close(id)
+            .begin_close(id, why, None)
             .map_err(|reason| Stale::new(id, reason))?;
         hand_over(chunk, entry, id.key());
         Ok(())
+    }
+
+    /// [`IdSpace::close_for`] of an id that names `fiber`, which has ended. Whoever is inside may
+    /// look at it until it has left.
+    pub(crate) fn close_fiber(&self, id: Id, fiber: &Fiber, why: Closing) -> Result<(), Stale> {
+        let (chunk, entry) = self.find(id)?;
+        let mut kept = None;
+        let closed = entry.begin_close(id, why, Some(&mut || kept = Some(fiber.clone())));
+        if closed.map_err(|reason| Stale::new(id, reason))? {
+            // The slot's from here on: its shard takes it up when it frees the slot.
+            mem::forget(kept.take());
+        }
+        hand_over(chunk, entry, id.key());
+        Ok(())
+    }
+
+    /// Whether the fiber that `id` names, or named last, was abandoned.
+    pub fn is_lost(&self, id: Id) -> bool {
+        self.find(id).is_ok_and(|(_, entry)| {
+            let word = entry.word();
+            word.is_lost() && word.generation() == id.generation()
+        })
     }
 
     /// Whether `id` names something that is not closing.
@@ -315,6 +347,29 @@ impl Entered<'_> {
     /// The process that it belongs to.
     pub fn owner(&self) -> Option<Id> {
         self.entry.owner()
+    }
+
+    /// The fiber that it names.
+    pub fn fiber(&self) -> Option<Fiber> {
+        if self.entry.namespace() != Namespace::FIBER {
+            return None;
+        }
+        let header = NonNull::new(self.entry.object().cast::<Header>())?;
+        // SAFETY: a fiber that ends closes its id first, and if somebody is inside by then it stays
+        // alive for that one, see `close_fiber` (I-4).
+        Some(unsafe { header.as_ref() }.handle())
+    }
+
+    /// The object that it names.
+    pub fn object(&self) -> Option<Object> {
+        let object = object_of(self.entry.namespace(), self.entry.object())?;
+        // SAFETY: the slot's own box, which is there until it is freed (I-4).
+        Some(Object::clone(unsafe { object.as_ref() }))
+    }
+
+    /// How many are inside, the caller included.
+    pub fn users(&self) -> u64 {
+        self.entry.word().inflight()
     }
 
     /// The runtime whose shard frees it, by its first process.

@@ -2,15 +2,16 @@
 
 extern crate std;
 
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::{sync::Mutex, thread};
 
-use super::{IdSpace, Received, Shard, entry::Chunk};
+use super::{Full, IdSpace, Received, Shard, entry::Chunk};
 use crate::{
     env::Unpark,
     error::StaleReason,
     id::{Id, Namespace},
+    process::{Limits, Record},
     request::RawDescriptor,
 };
 
@@ -37,7 +38,7 @@ fn open(shard: &mut Shard, space: &IdSpace, raw: u32) -> Id {
 fn freed(shard: &mut Shard, space: &IdSpace) -> Vec<(Id, u32)> {
     let mut freed = Vec::new();
     shard.receive(space, |received| match received {
-        Received::Freed { id, raw } => freed.push((id, raw.0)),
+        Received::Freed { id, raw, .. } => freed.push((id, raw.0)),
         Received::Busy { .. } => panic!("somebody is inside"),
     });
     freed
@@ -182,7 +183,11 @@ fn the_last_one_out_frees_and_the_shard_hears_of_those_inside() {
     shard.receive(&space, |what| received.push(what));
     let raw = RawDescriptor(7);
     let workers = 1 << 3 | 1 << 5;
-    assert_eq!(received, [Received::Busy { raw, workers }]);
+    let told = received.iter().map(|received| match received {
+        Received::Busy { raw, workers } => (*raw, *workers),
+        Received::Freed { .. } => panic!("somebody is inside"),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(raw, workers)]);
     let [one, two, three] = inside;
     drop(one);
     drop(two);
@@ -214,10 +219,10 @@ fn owners_lists_are_right_in_every_order_of_closing() {
     for order in permutations(4) {
         let space = IdSpace::new();
         let mut shard = shard(10);
-        let owners = [1, 2].map(|key| Id::new(key, Namespace::PROCESS, 1).unwrap());
+        let owners = [1, 2].map(|_| Record::new(None, Limits::NONE, 1, Box::new(())).0);
         let mut ids = Vec::new();
         for raw in 0..4 {
-            let owner = owners[usize::from(raw == 3)];
+            let owner = &owners[usize::from(raw == 3)];
             let id = shard.open(&space, STREAM, RawDescriptor(raw), Some(owner));
             ids.push(id.unwrap());
         }
@@ -228,9 +233,9 @@ fn owners_lists_are_right_in_every_order_of_closing() {
             left.retain(|&index| index != closed);
             let newest = left.iter().rev().copied();
             let first: Vec<Id> = newest.filter(|&at| at != 3).map(|at| ids[at]).collect();
-            assert_eq!(shard.owned_by(&space, owners[0]), first);
+            assert_eq!(shard.owned_by(&space, Some(&owners[0])), first);
             let second = if left.contains(&3) { &ids[3..] } else { &[] };
-            assert_eq!(shard.owned_by(&space, owners[1]), second);
+            assert_eq!(shard.owned_by(&space, Some(&owners[1])), second);
         }
         shard.finish(&space);
     }
@@ -259,7 +264,7 @@ fn the_limit_of_live_ids_is_kept_and_named() {
     let full = shard
         .open(&space, STREAM, RawDescriptor(4), None)
         .unwrap_err();
-    assert_eq!(full.limit, 3);
+    assert_eq!(full, Full::Shard { limit: 3 });
     space.close(ids[1]).unwrap();
     freed(&mut shard, &space);
     open(&mut shard, &space, 4);

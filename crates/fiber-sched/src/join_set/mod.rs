@@ -21,7 +21,7 @@ use fiber_core::{
 
 use self::ended::{Ended, Watch};
 pub use self::operation::JoinNext;
-use crate::spawn::{Builder, SpawnError};
+use crate::{error::SpawnError, spawn::Builder};
 
 /// Any number of fibers, whose results come in the order in which they end.
 ///

@@ -8,7 +8,7 @@ use fiber_core::{
     context::Placement,
     fiber::{ExitReason, Fiber, JoinHandle, PanicPayload, Reason},
     operation::{Operation, perform, perform_or_interrupt, perform_until, try_perform},
-    park::{current, mask},
+    park::{current, shield},
     stop::{Caught, catch},
     timeout::Elapsed,
 };
@@ -18,7 +18,7 @@ use super::{
     panics::{Origin, ScopePanic},
     run::Closed,
 };
-use crate::spawn::{Builder, SpawnError};
+use crate::{error::SpawnError, spawn::Builder};
 
 const FAILED: Reason = Reason::new("another fiber of its scope, or the body, has panicked");
 const LEFT: Reason = Reason::new("the body of its scope was left");
@@ -130,7 +130,7 @@ impl<'scope> Parts<'scope> {
         } else {
             // SAFETY: the caller has seen to the thread, and the scope's frame is not left before
             // the fiber has ended: `close` runs whether the body returns or unwinds (I-3).
-            let handle = unsafe { builder.launch(body, placement, at) }?;
+            let handle = unsafe { builder.borrowing().launch(body, placement, at) }?;
             let mut children = self.children.lock();
             children.add(handle.fiber().clone());
             let cancelled = children.cancelled.clone();
@@ -218,7 +218,7 @@ impl<'scope> Parts<'scope> {
                 self.pass_on();
             }
             if closed == Closed::Interrupted {
-                mask(end).expect("masked and without a deadline it ends with the child's end only");
+                shield(end).expect("nothing but the child's end ends it");
             }
             self.children.lock().forget(&child);
         }

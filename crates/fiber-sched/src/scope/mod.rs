@@ -30,7 +30,7 @@ pub use self::{
     root::defer,
     run::{ScopeBuilder, ScopeCancelled, scope, try_scope},
 };
-use crate::spawn::{Builder, SpawnError};
+use crate::{error::SpawnError, spawn::Builder};
 
 const CANCELLED: Reason = Reason::new("its scope was cancelled");
 

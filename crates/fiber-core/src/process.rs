@@ -1,0 +1,382 @@
+//! A lightweight process, as far as its fibers and ids know of it.
+//!
+//! A process owns its fibers and every id that they were given. What it is beyond that, its place
+//! in the tree, who watches it and how it dies, is the scheduler's, in [`Record::life`].
+//!
+//! ```text
+//! Running ──▶ Cancelled ──▶ Killed ──▶ Abandoned      the stage only rises; each
+//!    └────────────┴────────────┴───────────┴──▶ Ended     may be left out
+//! ```
+//!
+//! | stage | its fibers |
+//! |---|---|
+//! | `Running` | run |
+//! | `Cancelled` | were asked to unwind; masks and handlers are respected |
+//! | `Killed` | unwind at their next point, masked or not, and poison what they hold |
+//! | `Abandoned` | are never resumed again, wherever they are: what they have is leaked |
+//! | `Ended` | are gone |
+//!
+//! The first process of a runtime, to which everything belongs that belongs to no other, has no
+//! record: it is not counted, and ends with the run.
+
+use alloc::{boxed::Box, sync::Arc};
+use core::{any::Any, fmt, ptr::NonNull};
+
+use crate::{
+    fiber::Reason,
+    id::Id,
+    operation::{Latch, LatchOperation},
+    primitive::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    spin::SpinLock,
+};
+
+/// How far a process has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+#[expect(clippy::exhaustive_enums, reason = "the scheduler drives it")]
+pub enum Stage {
+    /// It runs.
+    Running,
+    /// It was asked to end.
+    Cancelled,
+    /// It is made to end.
+    Killed,
+    /// What would not end never runs again.
+    Abandoned,
+    /// It has ended.
+    Ended,
+}
+
+impl Stage {
+    const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Running,
+            1 => Self::Cancelled,
+            2 => Self::Killed,
+            3 => Self::Abandoned,
+            _ => Self::Ended,
+        }
+    }
+}
+
+/// How much a process may have at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Fibers, started or not.
+    pub fibers: usize,
+    /// Ids of descriptors and other things, fibers and processes aside.
+    pub ids: usize,
+    /// Bytes of stacks, as large as they may become, of fibers that have started.
+    pub stack_bytes: usize,
+}
+
+impl Limits {
+    /// No limits but those of the runtime.
+    pub const NONE: Self = Self {
+        fibers: usize::MAX,
+        ids: usize::MAX,
+        stack_bytes: usize::MAX,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// A process is at one of its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the process is at its limit of {limit} {what}")]
+#[non_exhaustive]
+pub struct LimitReached {
+    /// Of what.
+    pub what: &'static str,
+    /// The limit.
+    pub limit: usize,
+}
+
+/// What became of an attempt to add a fiber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::exhaustive_enums, reason = "the scheduler tells of each")]
+pub enum Refused {
+    /// The process has ended, or is about to and has no fiber left.
+    #[error("the process has ended")]
+    Ended,
+    /// It is at a limit.
+    #[error(transparent)]
+    Limit(LimitReached),
+}
+
+/// A process.
+pub struct Record {
+    /// 0 until it has one.
+    id: AtomicU64,
+    name: Option<Box<str>>,
+    stage: AtomicU8,
+    reason: SpinLock<Reason>,
+    limits: Limits,
+    fibers: AtomicUsize,
+    ids: AtomicUsize,
+    stack_bytes: AtomicUsize,
+    abandoned: AtomicUsize,
+    parks: AtomicU64,
+    requests: AtomicU64,
+    emptied: Latch,
+    released: Latch,
+    /// The first of its ids at each worker; touched by that worker only.
+    heads: Box<[AtomicU32]>,
+    life: Box<dyn Any + Send + Sync>,
+}
+
+impl Record {
+    /// A process that runs on so many workers, without a fiber yet: the first one is admitted with
+    /// it, and must be launched or dropped.
+    pub fn new(
+        name: Option<Box<str>>,
+        limits: Limits,
+        workers: usize,
+        life: Box<dyn Any + Send + Sync>,
+    ) -> (Arc<Self>, Membership) {
+        let record = Arc::new(Self {
+            id: AtomicU64::new(0),
+            name,
+            stage: AtomicU8::new(Stage::Running as u8),
+            reason: SpinLock::new(Reason::default()),
+            limits,
+            fibers: AtomicUsize::new(1),
+            ids: AtomicUsize::new(0),
+            stack_bytes: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            parks: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            emptied: Latch::new(),
+            released: Latch::new(),
+            heads: (0..workers).map(|_| AtomicU32::new(NO_KEY)).collect(),
+            life,
+        });
+        let first = Membership(Arc::clone(&record));
+        (record, first)
+    }
+
+    /// The process's id; `None` before it was named.
+    pub fn id(&self) -> Option<Id> {
+        Id::from_bits(self.id.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_id(&self, id: Id) {
+        self.id.store(id.to_bits(), Ordering::Release);
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// What it is beyond its fibers and ids: the scheduler's.
+    pub fn life(&self) -> &(dyn Any + Send + Sync) {
+        &*self.life
+    }
+
+    /// How far it has come.
+    pub fn stage(&self) -> Stage {
+        Stage::of(self.stage.load(Ordering::SeqCst))
+    }
+
+    /// Raises the stage to this one; says whether it was lower. The first who gives a reason is
+    /// heard. The caller then has every worker heed it, see
+    /// [`Context::sweep`](crate::Context::sweep).
+    pub fn raise(&self, stage: Stage, reason: &Reason) -> bool {
+        let mut first = self.reason.lock();
+        let before = self.stage.fetch_max(stage as u8, Ordering::SeqCst);
+        if before == Stage::Running as u8 && stage > Stage::Running {
+            *first = reason.clone();
+        }
+        before < stage as u8
+    }
+
+    /// Why it was asked to end.
+    pub fn reason(&self) -> Reason {
+        self.reason.lock().clone()
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many fibers it has.
+    pub fn fibers(&self) -> usize {
+        self.fibers.load(Ordering::Relaxed)
+    }
+
+    /// How many ids it has, those of fibers and processes aside.
+    pub fn ids(&self) -> usize {
+        self.ids.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes its stacks may become.
+    pub fn stack_bytes(&self) -> usize {
+        self.stack_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many of its fibers were abandoned.
+    pub fn abandoned(&self) -> usize {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// How often its fibers were switched out.
+    pub fn parks(&self) -> u64 {
+        self.parks.load(Ordering::Relaxed)
+    }
+
+    /// How many requests its fibers have made of the host.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The operation that waits until it has no fiber left, and will have none.
+    #[must_use = "an operation does nothing until it is performed"]
+    pub fn emptied_operation(&self) -> LatchOperation<'_> {
+        self.emptied.wait_operation("the end of a process's fibers")
+    }
+
+    /// The operation that waits until it has no fiber and no id left. It commits only after
+    /// [`Record::release`].
+    #[must_use = "an operation does nothing until it is performed"]
+    pub fn released_operation(&self) -> LatchOperation<'_> {
+        self.released.wait_operation("the end of a process's ids")
+    }
+
+    /// Its fibers are gone, and all workers were told to close its ids: what is opened from now on
+    /// is closed at once.
+    pub fn release(&self) {
+        self.stage.store(Stage::Ended as u8, Ordering::SeqCst);
+        if self.ids.load(Ordering::SeqCst) == 0 {
+            self.released.open();
+        }
+    }
+
+    /// Admits one more fiber.
+    ///
+    /// # Errors
+    /// At the limit, and when it has none left.
+    pub fn admit(self: &Arc<Self>) -> Result<Membership, Refused> {
+        let mut fibers = self.fibers.load(Ordering::Relaxed);
+        loop {
+            if fibers == 0 {
+                return Err(Refused::Ended);
+            }
+            if fibers >= self.limits.fibers {
+                return Err(Refused::Limit(LimitReached {
+                    what: "fibers",
+                    limit: self.limits.fibers,
+                }));
+            }
+            match self.fibers.compare_exchange_weak(
+                fibers,
+                fibers + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(Membership(Arc::clone(self))),
+                Err(seen) => fibers = seen,
+            }
+        }
+    }
+
+    pub(crate) fn take_id(&self) -> Result<(), LimitReached> {
+        take(&self.ids, 1, self.limits.ids, "ids")
+    }
+
+    pub(crate) fn give_id(&self) {
+        let left = self.ids.fetch_sub(1, Ordering::SeqCst) - 1;
+        if left == 0 && self.stage() == Stage::Ended {
+            self.released.open();
+        }
+    }
+
+    pub(crate) fn take_stack(&self, bytes: usize) -> Result<(), LimitReached> {
+        let limit = self.limits.stack_bytes;
+        take(&self.stack_bytes, bytes, limit, "bytes of stacks")
+    }
+
+    pub(crate) fn give_stack(&self, bytes: usize) {
+        self.stack_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_abandoned(&self) {
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_park(&self) {
+        self.parks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn head(&self, worker: usize) -> &AtomicU32 {
+        &self.heads[worker]
+    }
+}
+
+pub(crate) const NO_KEY: u32 = u32::MAX;
+
+fn take(
+    count: &AtomicUsize,
+    more: usize,
+    limit: usize,
+    what: &'static str,
+) -> Result<(), LimitReached> {
+    let taken = count.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| {
+        count.checked_add(more).filter(|count| *count <= limit)
+    });
+    taken.map(drop).map_err(|_| LimitReached { what, limit })
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("stage", &self.stage())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A fiber's place in its process: the process has a fiber less when this is dropped.
+#[derive(Debug)]
+pub struct Membership(Arc<Record>);
+
+impl Membership {
+    /// The process.
+    pub fn record(&self) -> &Arc<Record> {
+        &self.0
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if self.0.fibers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.emptied.open();
+        }
+    }
+}
+
+/// Whose something is to be: a process that cannot end meanwhile, or, as `None`, the runtime's
+/// first one.
+pub(crate) type Whose = Option<NonNull<Record>>;
+
+/// One more reference to the record that `whose` points to.
+///
+/// # Safety
+/// The record is in an `Arc`, and does not end meanwhile.
+pub(crate) unsafe fn share(whose: NonNull<Record>) -> Arc<Record> {
+    // SAFETY: by the caller's promise (I-4).
+    unsafe { Arc::increment_strong_count(whose.as_ptr()) };
+    // SAFETY: it was counted just now (I-4).
+    unsafe { Arc::from_raw(whose.as_ptr()) }
+}

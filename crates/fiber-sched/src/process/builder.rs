@@ -1,0 +1,222 @@
+//! Making processes.
+
+use alloc::{boxed::Box, sync::Arc};
+use core::{fmt, panic::Location, time::Duration};
+
+use fiber_core::{
+    Id,
+    cancel::catch_exit,
+    context::{Context, Placement},
+    env::StackClass,
+    fiber::{ExitReason, JoinHandle, Reason},
+    operation::{Latch, perform},
+    process::{Limits, Membership, Record},
+    spin::SpinLock,
+};
+
+use super::{
+    Process,
+    end::{End, Exit},
+    life::{Children, Life},
+};
+use crate::{
+    error::SpawnError, primitive::AtomicBool, runtime::Runtime, spawn::Builder as FiberBuilder,
+};
+
+/// A process's configuration.
+#[derive(Clone, Debug)]
+#[must_use = "a process starts when `spawn` is called"]
+pub struct Builder {
+    name: Option<Box<str>>,
+    limits: Limits,
+    stack: Option<StackClass>,
+    grace: Duration,
+}
+
+impl Builder {
+    pub(super) const fn new() -> Self {
+        Self {
+            name: None,
+            limits: Limits::NONE,
+            stack: None,
+            grace: Duration::from_secs(5),
+        }
+    }
+
+    /// A name for reports, also of its main fiber.
+    pub fn name(self, name: impl Into<Box<str>>) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..self
+        }
+    }
+
+    /// How many fibers it may have at once, started or not; its children have their own.
+    pub fn fibers_max(mut self, fibers: usize) -> Self {
+        self.limits.fibers = fibers;
+        self
+    }
+
+    /// How many ids it may have at once: connections, listeners and the like.
+    pub fn ids_max(mut self, ids: usize) -> Self {
+        self.limits.ids = ids;
+        self
+    }
+
+    /// How many bytes of stacks its fibers may have at once.
+    pub fn stack_bytes_max(mut self, bytes: usize) -> Self {
+        self.limits.stack_bytes = bytes;
+        self
+    }
+
+    /// How large a stack its main fiber gets.
+    pub fn stack(self, stack: StackClass) -> Self {
+        Self {
+            stack: Some(stack),
+            ..self
+        }
+    }
+
+    /// How long its fibers have to unwind when it is cancelled, five seconds by default. Then it
+    /// is killed; and after as long again what has not ended is abandoned.
+    pub fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// Starts the process: `main` runs on its first fiber, and it ends with that. What it has left
+    /// by then, fibers, ids and children, is ended, too.
+    ///
+    /// # Errors
+    /// Outside of a fiber; at the limit of ids; when the caller's own process is ending.
+    #[track_caller]
+    pub fn spawn<F, T>(self, main: F) -> Result<ProcessHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let spawned_at = Location::caller();
+        let runtime = Runtime::current().ok_or(SpawnError::NoRuntime)?;
+        let (process, first) = self.make(&runtime)?;
+        let waiting = MainGuard(Some(process.clone()));
+        let body = move || {
+            let result = catch_exit(main);
+            waiting.ended(&result);
+            result
+        };
+        let fiber = FiberBuilder::of_process(self.name, self.stack, first);
+        // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
+        let main = unsafe { fiber.launch(body, Placement::Anywhere, spawned_at) }?;
+        Ok(ProcessHandle { process, main })
+    }
+
+    fn make(&self, runtime: &Runtime) -> Result<(Process, Membership), SpawnError> {
+        let shared = runtime.shared_arc();
+        let parent = Context::with(|context| context.and_then(Context::process));
+        let parent = parent.map(Process::from_record);
+        let life = Life {
+            shared: Arc::clone(shared),
+            parent: parent.clone(),
+            children: Children::default(),
+            grace: self.grace,
+            end: SpinLock::new(None),
+            is_ending: AtomicBool::new(false),
+            ended: Latch::new(),
+            exit: SpinLock::new(None),
+        };
+        let workers = shared.lanes.len();
+        let (record, first) = Record::new(self.name.clone(), self.limits, workers, Box::new(life));
+        let named = Context::with(|context| {
+            let context = context.ok_or(SpawnError::NoRuntime)?;
+            context.name_process(&record).map_err(SpawnError::Ids)
+        });
+        named?;
+        let process = Process::from_record(record);
+        process.siblings().add(&process);
+        // The parent's death tells those children that it finds: it was before, or finds this one.
+        if let Some(parent) = parent
+            && parent.is_ending()
+        {
+            process.begin_to_end(parent.record().stage(), &parent.record().reason());
+        }
+        Ok((process, first))
+    }
+}
+
+/// Tells of the end of a main function, also of one that never runs.
+struct MainGuard(Option<Process>);
+
+impl MainGuard {
+    fn ended<T>(mut self, result: &Result<T, ExitReason>) {
+        if let Some(process) = self.0.take() {
+            process.main_ended(End::of(result));
+        }
+    }
+}
+
+impl Drop for MainGuard {
+    fn drop(&mut self) {
+        if let Some(process) = self.0.take() {
+            let record = process.record();
+            let reason = record.reason();
+            process.main_ended(match record.stage() {
+                fiber_core::process::Stage::Running => End::NotStarted("no stack".into()),
+                fiber_core::process::Stage::Cancelled => End::Cancelled(reason),
+                _ => End::Killed(reason),
+            });
+        }
+    }
+}
+
+/// A process that one has made, and the value that its main function gives. Dropping it changes
+/// nothing for the process.
+pub struct ProcessHandle<T> {
+    process: Process,
+    main: JoinHandle<Result<T, ExitReason>>,
+}
+
+impl<T> ProcessHandle<T> {
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Id {
+        self.process.id()
+    }
+
+    /// Waits until the process has ended, with all that it had; gives the value of its main
+    /// function.
+    ///
+    /// # Suspends
+    /// Until then.
+    ///
+    /// # Cancellation
+    /// A cancelled fiber unwinds; the process goes on.
+    ///
+    /// # Errors
+    /// How it has ended, if not by returning.
+    pub fn join(self) -> Result<T, Arc<Exit>> {
+        let exit = perform(self.process.end_operation());
+        match self.main.join() {
+            Ok(Ok(value)) if exit.end == End::Returned => Ok(value),
+            _ => Err(exit),
+        }
+    }
+
+    /// Cancels the process, see [`Process::cancel`].
+    pub fn cancel(&self, reason: impl Into<Reason>) {
+        self.process.cancel(reason);
+    }
+
+    /// Kills the process, see [`Process::kill`].
+    pub fn kill(&self, reason: impl Into<Reason>) {
+        self.process.kill(reason);
+    }
+}
+
+impl<T> fmt::Debug for ProcessHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ProcessHandle").field(&self.process).finish()
+    }
+}

@@ -1,0 +1,215 @@
+//! How a process dies (I-5), driven by a fiber of the runtime's first process that nothing of the
+//! dying one can hold up.
+//!
+//! ```text
+//! cancelled ──▶ its fibers unwind, its children die ──▶ ids closed in one batch ──▶ told
+//!     │ grace over: killed                  ▲
+//!     └───────▶ grace over: abandoned ──────┘
+//! ```
+//!
+//! The guardian needs a stack. If there is none it tries again: what dies gives stacks back.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::time::Duration;
+
+use fiber_core::{
+    context::Context,
+    fiber::Reason,
+    operation::{Operation, perform, timeout},
+    park::mask,
+    process::Stage,
+};
+
+use super::{
+    Children, Process,
+    end::{End, Exit, ExitReport},
+    sweep::Sweep,
+};
+use crate::{
+    primitive::Ordering, runtime::Runtime, shared::Phase, spawn::Builder as FiberBuilder,
+    turn::RUN_OVER,
+};
+
+/// Why what a process has left is cancelled.
+const MAIN_ENDED: Reason = Reason::new("the main function of its process has ended");
+/// Why the children of a process are cancelled.
+const PARENT_ENDED: Reason = Reason::new("the process that has made it has ended");
+/// After how long somebody looks again for a stack.
+const NO_STACK: Duration = Duration::from_millis(10);
+
+impl Process {
+    /// Raises the stage and sees to it that the process ends. Legal from any thread.
+    pub(super) fn begin_to_end(&self, stage: Stage, reason: &Reason) {
+        if !self.record().raise(stage, reason) {
+            return;
+        }
+        let life = self.life();
+        let begun = life.is_ending.swap(true, Ordering::AcqRel);
+        // Now, and not when the guardian comes to it.
+        drop(Sweep::start(&life.shared, self.record()));
+        let for_children = match stage {
+            Stage::Cancelled if *reason == MAIN_ENDED => &PARENT_ENDED,
+            _ => reason,
+        };
+        for child in life.children.all() {
+            child.begin_to_end(stage, for_children);
+        }
+        if !begun {
+            Guardian::start(self.clone());
+        }
+    }
+
+    /// Its main function has ended like this, or will never run.
+    pub(super) fn main_ended(&self, end: End) {
+        self.life().end.lock().get_or_insert(end);
+        self.begin_to_end(Stage::Cancelled, &MAIN_ENDED);
+    }
+}
+
+/// Sees to a process's death. If it is dropped before it has, another one does.
+struct Guardian(Option<Process>);
+
+impl Guardian {
+    fn start(process: Process) {
+        Self(Some(process)).launch(None);
+    }
+
+    fn launch(self, after: Option<Duration>) {
+        let Some(process) = &self.0 else { return };
+        let runtime = Runtime::of(Arc::clone(&process.life().shared));
+        let builder = FiberBuilder::new().name("guardian").of_runtime();
+        let here = core::panic::Location::caller();
+        let spawned = match after {
+            None => builder.spawn_at(&runtime, move || self.work(), here),
+            Some(span) => builder.spawn_when(timeout(span), move |()| self.work()),
+        };
+        // The end of the run tells of those whose guardian could not be spawned.
+        drop(spawned);
+    }
+
+    fn work(mut self) {
+        if let Some(process) = self.0.take() {
+            mask(|| see_to(&process));
+        }
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        let Some(process) = self.0.take() else { return };
+        let in_runtime = Context::with(|context| context.is_some());
+        if in_runtime && process.life().shared.phase() < Phase::Cancelling {
+            Self(Some(process)).launch(Some(NO_STACK));
+        }
+    }
+}
+
+fn see_to(process: &Process) {
+    let (record, life) = (process.record(), process.life());
+    let mut report = ExitReport::default();
+    let first = sweep(process);
+    report.fibers_unwound = first.fibers_unwound;
+    for stage in [Stage::Killed, Stage::Abandoned] {
+        let ended = record.emptied_operation().timeout_in(life.grace);
+        if ended {
+            break;
+        }
+        tracing::warn!(
+            target: "fiber::sched", %process, fibers = record.fibers(), ?stage,
+            "a process does not end within its grace"
+        );
+        process.begin_to_end(stage, &record.reason());
+        sweep(process);
+    }
+    if record.stage() == Stage::Abandoned {
+        // What comes to a suspension point rests there; what does not cannot be ended.
+        record.emptied_operation().timeout_in(life.grace);
+    }
+    report.fibers_abandoned = record.abandoned();
+    report.fibers_running = record.fibers();
+    for child in life.children.all() {
+        perform(
+            child
+                .life()
+                .ended
+                .wait_operation("the end of a child process"),
+        );
+    }
+    record.release();
+    let closed = sweep(process);
+    report.streams_closed = closed.streams_closed;
+    report.listeners_closed = closed.listeners_closed;
+    report.others_closed = closed.others_closed;
+    if !record.released_operation().timeout_in(life.grace) {
+        report.ids_left = record.ids();
+        tracing::warn!(
+            target: "fiber::sched", %process, ids = report.ids_left,
+            "the host does not give back what a process that has ended had asked of it"
+        );
+    }
+    finish(process, report);
+}
+
+/// Has every worker heed the process's stage, and waits until all have.
+fn sweep(process: &Process) -> ExitReport {
+    let sweep = Sweep::start(&process.life().shared, process.record());
+    perform(sweep.done.wait_operation("a sweep"));
+    *sweep.report.lock()
+}
+
+/// The last steps: its id goes stale, and those who wait are told.
+pub(super) fn finish(process: &Process, report: ExitReport) {
+    let (record, life) = (process.record(), process.life());
+    let reason = record.reason();
+    let end = life.end.lock().take();
+    let end = match (record.stage(), end) {
+        (_, Some(end)) => end,
+        _ if report.fibers_abandoned > 0 => End::Killed(reason),
+        _ => End::Cancelled(reason),
+    };
+    let exit = Arc::new(Exit {
+        process: process.id(),
+        name: record.name().map(Into::into),
+        end,
+        report,
+    });
+    *life.exit.lock() = Some(exit);
+    // It may be closed already, at a broken end.
+    let _ = life.shared.env.id_space().close(process.id());
+    process.siblings().remove(process);
+    life.ended.open();
+}
+
+/// The main fiber of the run has ended: these are cancelled, and waited for.
+pub(crate) fn end_all(children: &Children) {
+    loop {
+        let children = children.all();
+        let Some(last) = children.last() else { return };
+        for child in &children {
+            child.cancel(RUN_OVER);
+        }
+        perform(last.end_operation());
+    }
+}
+
+/// The run is over: what has not ended by itself has now.
+pub(crate) fn finish_all(children: Vec<Process>) {
+    for process in children {
+        finish_all(process.life().children.all());
+        process.record().raise(Stage::Ended, &RUN_OVER);
+        finish(&process, ExitReport::default());
+    }
+}
+
+/// Waiting for a while.
+trait TimeoutIn: Operation {
+    /// Whether it has committed within `span`.
+    fn timeout_in(self, span: Duration) -> bool
+    where
+        Self: Sized,
+    {
+        self.perform_timeout(span).is_ok()
+    }
+}
+
+impl<O: Operation> TimeoutIn for O {}

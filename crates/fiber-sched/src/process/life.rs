@@ -1,0 +1,62 @@
+//! What a process is beyond its fibers and ids: its place in the tree, and how it ended.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::time::Duration;
+
+use fiber_core::{operation::Latch, process::Record, spin::SpinLock};
+
+use super::{
+    Process,
+    end::{End, Exit},
+};
+use crate::{primitive::AtomicBool, shared::Shared};
+
+/// The scheduler's part of a process.
+pub(crate) struct Life {
+    pub(super) shared: Arc<Shared>,
+    /// `None` for a child of the runtime's first process.
+    pub(super) parent: Option<Process>,
+    pub(super) children: Children,
+    /// How long it may take to end when it was cancelled, before it is killed; and then again,
+    /// before it is abandoned.
+    pub(super) grace: Duration,
+    /// How its main function has ended, or what it has said about its end before.
+    pub(super) end: SpinLock<Option<End>>,
+    /// Whether somebody sees to its death.
+    pub(super) is_ending: AtomicBool,
+    pub(super) ended: Latch,
+    pub(super) exit: SpinLock<Option<Arc<Exit>>>,
+}
+
+impl Life {
+    pub(super) fn of(record: &Record) -> &Self {
+        record
+            .life()
+            .downcast_ref()
+            .expect("processes are made here, with this")
+    }
+}
+
+/// The processes that one has made and that have not ended, oldest first. Bound: the processes of
+/// the runtime.
+#[derive(Debug, Default)]
+pub(crate) struct Children(SpinLock<Vec<Process>>);
+
+impl Children {
+    pub(crate) fn all(&self) -> Vec<Process> {
+        self.0.lock().clone()
+    }
+
+    pub(super) fn add(&self, child: &Process) {
+        self.0.lock().push(child.clone());
+    }
+
+    pub(super) fn remove(&self, child: &Process) {
+        let removed = {
+            let mut children = self.0.lock();
+            let index = children.iter().position(|other| other == child);
+            index.map(|index| children.remove(index))
+        };
+        drop(removed);
+    }
+}

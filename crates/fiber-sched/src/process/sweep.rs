@@ -1,0 +1,176 @@
+//! Having every worker heed what has become of a process: its fibers and ids are listed at the
+//! workers that have named them.
+//!
+//! ```text
+//! guardian  put the sweep into each lane, wake the worker ─▶ wait for the latch
+//! worker    between turns: so many ids of the list; when it is through, count down
+//! ```
+
+use alloc::{sync::Arc, vec::Vec};
+use core::mem;
+
+use fiber_core::{
+    Id, Namespace,
+    context::Context,
+    operation::Latch,
+    process::{Record, Stage},
+    spin::SpinLock,
+};
+
+use super::end::ExitReport;
+use crate::{
+    lane::Lane,
+    primitive::{AtomicBool, AtomicUsize, Ordering},
+    shared::Shared,
+};
+
+/// How many ids a worker looks at in one turn: a process of a thousand is closed in one.
+const IDS_A_TURN: usize = 4096;
+
+/// One pass over all workers.
+pub(super) struct Sweep {
+    record: Arc<Record>,
+    /// Workers that are not through.
+    left: AtomicUsize,
+    pub(super) done: Latch,
+    pub(super) report: SpinLock<ExitReport>,
+}
+
+impl Sweep {
+    /// Has all workers heed the stage of `record`.
+    pub(super) fn start(shared: &Shared, record: &Arc<Record>) -> Arc<Self> {
+        let sweep = Arc::new(Self {
+            record: Arc::clone(record),
+            left: AtomicUsize::new(shared.lanes.len()),
+            done: Latch::new(),
+            report: SpinLock::default(),
+        });
+        for lane in &shared.lanes {
+            lane.sweep(&sweep);
+        }
+        sweep
+    }
+
+    fn is_through(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.done.open();
+        }
+    }
+}
+
+/// A sweep at one worker.
+struct Part {
+    sweep: Arc<Sweep>,
+    /// What is left to look at; `None` before it has begun.
+    ids: Option<Vec<Id>>,
+}
+
+/// The sweeps that one worker has to do. Bound: a few for each process that is ending.
+pub(crate) struct Sweeps {
+    open: AtomicBool,
+    waiting: AtomicBool,
+    list: SpinLock<Vec<Part>>,
+}
+
+impl Sweeps {
+    pub(crate) fn new() -> Self {
+        Self {
+            open: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            list: SpinLock::new(Vec::new()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// From here on the worker sweeps.
+    pub(crate) fn open(&self) {
+        let _list = self.list.lock();
+        self.open.store(true, Ordering::Relaxed);
+    }
+
+    /// The worker sweeps no more: what it has is closed with it.
+    pub(crate) fn close(&self) {
+        let list = {
+            let mut list = self.list.lock();
+            self.open.store(false, Ordering::Relaxed);
+            self.waiting.store(false, Ordering::SeqCst);
+            mem::take(&mut *list)
+        };
+        for part in list {
+            part.sweep.is_through();
+        }
+    }
+
+    fn push(&self, sweep: &Arc<Sweep>) -> bool {
+        let mut list = self.list.lock();
+        let open = self.open.load(Ordering::Relaxed);
+        if open {
+            list.push(Part {
+                sweep: Arc::clone(sweep),
+                ids: None,
+            });
+            self.waiting.store(true, Ordering::SeqCst);
+        }
+        open
+    }
+
+    fn take(&self) -> Vec<Part> {
+        let mut list = self.list.lock();
+        self.waiting.store(false, Ordering::SeqCst);
+        mem::take(&mut *list)
+    }
+
+    fn put_back(&self, part: Part) {
+        let mut list = self.list.lock();
+        list.push(part);
+        self.waiting.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Lane {
+    fn sweep(&self, sweep: &Arc<Sweep>) {
+        if self.sweeps.push(sweep) {
+            self.notify();
+        } else {
+            sweep.is_through();
+        }
+    }
+
+    /// Does what the calling worker has to sweep, or as much of it as one turn has room for.
+    #[cold]
+    pub(crate) fn do_sweeps(&self, context: &Context) {
+        let mut room = IDS_A_TURN;
+        for mut part in self.sweeps.take() {
+            let record = &part.sweep.record;
+            let mut ids = part.ids.take().unwrap_or_else(|| context.ids_of(record));
+            let rest = ids.split_off(ids.len().min(room));
+            room -= ids.len();
+            part.count(&ids);
+            context.sweep(record, ids.into_iter());
+            if rest.is_empty() {
+                part.sweep.is_through();
+            } else {
+                part.ids = Some(rest);
+                self.sweeps.put_back(part);
+            }
+        }
+    }
+}
+
+impl Part {
+    fn count(&self, ids: &[Id]) {
+        let mut report = self.sweep.report.lock();
+        let closes = self.sweep.record.stage() == Stage::Ended;
+        for id in ids {
+            match id.namespace() {
+                Namespace::FIBER => report.fibers_unwound += 1,
+                namespace if closes => report.count(namespace),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What lightweight processes promise: that they own what they have, and leave nothing when they
+//! end, in whatever way.
+
+#![expect(clippy::unwrap_used, reason = "only tests are built from this")]
+
+extern crate alloc;
+
+mod endings;
+#[path = "../scheduler/support.rs"]
+#[expect(dead_code, reason = "it is the scheduler tests', too")]
+mod support;
+mod world;
