@@ -121,6 +121,8 @@ fn top_of(base: NonNull<u8>) -> *mut Top {
 pub struct Owner {
     /// The fiber's id, if it has one.
     pub fiber: Option<Id>,
+    /// Its process; `None` if that is the runtime's first one.
+    pub process: Option<Id>,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
     name: [u8; NAME_BYTES],
@@ -130,6 +132,7 @@ pub struct Owner {
 impl Owner {
     pub(crate) fn new(
         fiber: Option<Id>,
+        process: Option<Id>,
         name: Option<&str>,
         spawned_at: &'static Location<'static>,
     ) -> Self {
@@ -139,6 +142,7 @@ impl Owner {
         name[..name_bytes].copy_from_slice(&text[..name_bytes]);
         Self {
             fiber,
+            process,
             spawned_at,
             name,
             name_bytes,

@@ -56,6 +56,7 @@ pub(crate) struct Answer {
 pub(crate) struct RawFiber {
     pub(crate) id: Option<Id>,
     pub(crate) name: Option<alloc::string::String>,
+    pub(crate) process: Option<Id>,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) state: FiberState,
     pub(crate) waiting_for: &'static str,
@@ -217,6 +218,7 @@ impl RawFiber {
         Self {
             id: fiber.id,
             name: fiber.name.map(Into::into),
+            process: fiber.process,
             spawned_at: fiber.spawned_at,
             state: if fiber.is_parked {
                 FiberState::Parked
@@ -232,6 +234,7 @@ impl RawFiber {
         Self {
             id: fiber.id(),
             name: fiber.name().map(Into::into),
+            process: None,
             spawned_at: fiber.spawned_at(),
             state: FiberState::Unstarted,
             waiting_for: "its first run",

@@ -102,6 +102,8 @@ pub struct FiberDump {
     pub id: Option<Id>,
     /// Its name.
     pub name: Option<String>,
+    /// Its process; `None` if that is the runtime's first one, or the fiber has not started.
+    pub process: Option<Id>,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
     /// What it does.
@@ -306,6 +308,7 @@ fn seen(
             "" => None,
             name => Some(name.into()),
         },
+        process: owner.process,
         spawned_at: owner.spawned_at,
         state,
         waiting_for,
@@ -325,6 +328,7 @@ impl Names<'_> {
         FiberDump {
             id: fiber.id,
             name: fiber.name,
+            process: fiber.process,
             spawned_at: fiber.spawned_at,
             state: fiber.state,
             waiting_for: fiber.waiting_for,

@@ -87,6 +87,7 @@ impl Default for Glance {
 
 impl Header {
     pub(crate) fn owner(&self) -> Owner {
-        Owner::new(self.id(), self.name(), self.spawned_at())
+        let process = self.process().and_then(|process| process.id());
+        Owner::new(self.id(), process, self.name(), self.spawned_at())
     }
 }

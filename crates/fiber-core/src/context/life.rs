@@ -42,6 +42,8 @@ pub struct FiberReport<'a> {
     pub id: Option<Id>,
     /// Its name.
     pub name: Option<&'a str>,
+    /// Its process; `None` if that is the runtime's first one.
+    pub process: Option<Id>,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
     /// What it waits for.
@@ -439,6 +441,7 @@ impl Header {
         FiberReport {
             id: self.id(),
             name: self.name(),
+            process: self.process().and_then(|process| process.id()),
             spawned_at: self.spawned_at(),
             waiting_for: self.waiting_for().get(),
             waits: self.stored_waits(),

@@ -3,7 +3,10 @@
 use core::{fmt, mem::ManuallyDrop, panic::Location, ptr::NonNull};
 
 use super::{bands::Priority, exit::ExitReason, header::Header, reason::Reason};
-use crate::{id::Id, operation::LatchOperation, primitive::Ordering};
+use crate::{
+    context::Context, error::Stale, id::Id, operation::LatchOperation, primitive::Ordering,
+    registry::IdSpace,
+};
 
 /// A handle to a fiber: it can be woken and cancelled through it, from any thread. Cloning costs a
 /// reference count.
@@ -38,6 +41,21 @@ impl Fiber {
     /// The fiber's id, once it was launched.
     pub fn id(&self) -> Option<Id> {
         self.header().id()
+    }
+
+    /// The fiber of this id, of the world that the caller is in.
+    ///
+    /// # Errors
+    /// When there is none, or it has ended.
+    pub fn of_id(id: Id) -> Result<Self, Stale> {
+        let found = Context::with(|context| {
+            let space = match context {
+                Some(context) => context.env().id_space(),
+                None => IdSpace::of_process(),
+            };
+            space.enter(id, None).map(|entered| entered.fiber())
+        })?;
+        found.ok_or_else(|| Stale::wrong_kind(id))
     }
 
     /// The name that it was given.

@@ -55,6 +55,9 @@ impl OverflowReport {
         if let Some(id) = owner.fiber {
             write!(self, " ({id})")?;
         }
+        if let Some(process) = owner.process {
+            write!(self, " of {process}")?;
+        }
         let spawned_at = owner.spawned_at;
         write!(
             self,

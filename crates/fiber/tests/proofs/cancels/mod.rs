@@ -17,7 +17,7 @@ mod choices;
 mod fibers;
 mod locks;
 mod news;
-mod plays;
+pub(crate) mod plays;
 mod rounds;
 
 use alloc::sync::Arc;

@@ -10,10 +10,10 @@ use std::sync::Mutex;
 use fiber::{sleep, yield_now};
 
 /// A time in which others do something.
-pub(super) const MOMENT: Duration = Duration::from_micros(20);
+pub(crate) const MOMENT: Duration = Duration::from_micros(20);
 
 /// Lets others go on, some rounds or for a moment.
-pub(super) fn dawdle(turn: usize) {
+pub(crate) fn dawdle(turn: usize) {
     match turn % 3 {
         0 => sleep(MOMENT),
         1 => yield_now(),
@@ -23,7 +23,7 @@ pub(super) fn dawdle(turn: usize) {
 
 /// Who has which value.
 #[derive(Clone, Default)]
-pub(super) struct Ledger(Arc<Books>);
+pub(crate) struct Ledger(Arc<Books>);
 
 #[derive(Default)]
 struct Books {
@@ -33,13 +33,13 @@ struct Books {
 }
 
 /// A value that is somewhere.
-pub(super) struct Value {
+pub(crate) struct Value {
     number: usize,
     ledger: Ledger,
 }
 
 impl Ledger {
-    pub(super) fn value(&self, number: usize) -> Value {
+    pub(crate) fn value(&self, number: usize) -> Value {
         self.0.alive.fetch_add(1, Ordering::SeqCst);
         Value {
             number,
@@ -48,16 +48,16 @@ impl Ledger {
     }
 
     /// Notes that the call which sent this value has said so.
-    pub(super) fn sent(&self, number: usize) {
+    pub(crate) fn sent(&self, number: usize) {
         self.0.sent.lock().unwrap().push(number);
     }
 
-    pub(super) fn received(&self, value: &Value) {
+    pub(crate) fn received(&self, value: &Value) {
         self.0.received.lock().unwrap().push(value.number);
     }
 
     /// What was sent has been received once, and nothing else has; no value is left anywhere.
-    pub(super) fn balances(&self) {
+    pub(crate) fn balances(&self) {
         let sorted = |list: &Mutex<Vec<usize>>| {
             let mut list = list.lock().unwrap().clone();
             list.sort_unstable();
@@ -72,7 +72,7 @@ impl Ledger {
     }
 
     /// No value is left anywhere.
-    pub(super) fn is_empty(&self) {
+    pub(crate) fn is_empty(&self) {
         assert_eq!(self.0.alive.load(Ordering::SeqCst), 0, "values are left");
     }
 }
@@ -85,16 +85,16 @@ impl Drop for Value {
 
 /// Something that only so many may be in at once.
 #[derive(Clone)]
-pub(super) struct Section {
+pub(crate) struct Section {
     inside: Arc<AtomicUsize>,
     limit: usize,
 }
 
 /// Being inside of it.
-pub(super) struct Inside<'section>(&'section Section, usize);
+pub(crate) struct Inside<'section>(&'section Section, usize);
 
 impl Section {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             inside: Arc::new(AtomicUsize::new(0)),
             limit,
@@ -102,7 +102,7 @@ impl Section {
     }
 
     /// Enters with a weight.
-    pub(super) fn enter(&self, weight: usize) -> Inside<'_> {
+    pub(crate) fn enter(&self, weight: usize) -> Inside<'_> {
         let before = self.inside.fetch_add(weight, Ordering::SeqCst);
         assert!(before + weight <= self.limit, "too many are inside");
         Inside(self, weight)
@@ -117,14 +117,14 @@ impl Drop for Inside<'_> {
 
 /// Something that happens once.
 #[derive(Clone, Default)]
-pub(super) struct Flag(Arc<AtomicBool>);
+pub(crate) struct Flag(Arc<AtomicBool>);
 
 impl Flag {
-    pub(super) fn set(&self) {
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
