@@ -14,7 +14,7 @@
 //! It stays the same fiber: a switch saves the stack pointer that it finds, on whichever stack
 //! that is, and the next resume goes there.
 
-use core::num::NonZeroUsize;
+use core::{num::NonZeroUsize, ptr};
 
 use corosensei::stack::Stack;
 
@@ -81,6 +81,30 @@ fn run<T>(
         Ok(()) => Ok(value.expect("the body returned")),
         // The payload was never dropped: a cancel is still known as one to whoever asks.
         Err(payload) => context.env().throw(payload),
+    }
+}
+
+/// Enough of a stack to print a backtrace: a stack of 64 KiB will do, one of 16 will not.
+const ROOM: usize = 64 << 10;
+
+/// Runs `body`, which may read what the program knows of its own code, where there is room for
+/// that: on a larger stack if the calling fiber's has little left. Where none is to be had, and
+/// outside of fibers, on the caller's own.
+pub(crate) fn with_room(body: impl FnOnce()) {
+    let mut body = Some(body);
+    Context::with_current(|context, fiber| {
+        let here = ptr::from_ref(&body).addr();
+        let left = here.wrapping_sub(fiber.stack_limit());
+        // What lies outside of the fiber's own stack is in a larger one, of which nothing is known.
+        if (ROOM..fiber.stack_class().bytes()).contains(&left) {
+            return;
+        }
+        let run_body = || body.take().expect("it is called once")();
+        // Without a stack it has not been called, and is called below.
+        let _ = run(context, fiber, StackClass::K256, run_body);
+    });
+    if let Some(body) = body {
+        body();
     }
 }
 

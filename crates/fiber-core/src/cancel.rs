@@ -112,7 +112,7 @@ pub fn catch_unwind<T>(body: impl FnOnce() -> T) -> Result<T, PanicPayload> {
     Context::with_fiber("catch_unwind", |context, fiber| {
         context.deliver_cancel(fiber);
         catch(context.env(), body).map_err(|caught| match caught {
-            Caught::Panic(payload) => PanicPayload::new(payload),
+            Caught::Panic(payload) => PanicPayload::new(payload, fiber.notes()),
             Caught::Interrupt(unwinding) => unwinding.throw(context.env()),
         })
     })

@@ -6,7 +6,7 @@ use crate::{
     cancel,
     context::Context,
     env::Payload,
-    fiber::{Fiber, Interrupt, PanicPayload, Unwinding},
+    fiber::{Fiber, Header, Interrupt, PanicPayload, Unwinding},
     park::current,
     primitive::{AtomicBool, Ordering},
     timeout::{Entered, TimeoutScope},
@@ -62,13 +62,15 @@ pub enum Caught {
 
 impl Caught {
     /// What was caught around a part that `own` interrupts.
-    fn of(caught: cancel::Caught, own: Option<Interrupt>) -> Self {
+    fn of(caught: cancel::Caught, own: Option<Interrupt>, fiber: &Header) -> Self {
         match caught {
             cancel::Caught::Interrupt(unwinding) if Some(unwinding.interrupt) == own => {
                 Self::Stopped
             }
             cancel::Caught::Interrupt(unwinding) => Self::Interrupted(unwinding),
-            cancel::Caught::Panic(payload) => Self::Panicked(PanicPayload::new(payload)),
+            cancel::Caught::Panic(payload) => {
+                Self::Panicked(PanicPayload::new(payload, fiber.notes()))
+            }
         }
     }
 
@@ -108,13 +110,14 @@ pub fn throw(payload: Payload) -> ! {
 pub fn catch<T>(stop: Option<&Stop>, body: impl FnOnce() -> T) -> Result<T, Caught> {
     Context::with_fiber("catch", |context, fiber| {
         let Some(stop) = stop else {
-            return cancel::catch(context.env(), body).map_err(|caught| Caught::of(caught, None));
+            return cancel::catch(context.env(), body)
+                .map_err(|caught| Caught::of(caught, None, fiber));
         };
         debug_assert!(fiber.handle() == stop.fiber, "it stops another fiber");
         let scope = pin!(TimeoutScope::new(fiber, Some(&stop.stopped)));
         let name = ptr::from_ref(scope.as_ref().get_ref());
         let _entered = Entered::new(fiber.scopes(), name);
         let name = Some(Interrupt::Expired(name.addr()));
-        cancel::catch(context.env(), body).map_err(|caught| Caught::of(caught, name))
+        cancel::catch(context.env(), body).map_err(|caught| Caught::of(caught, name, fiber))
     })
 }

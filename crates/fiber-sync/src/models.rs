@@ -33,6 +33,7 @@ static HOOKS: ThreadHooks = ThreadHooks {
     relax: thread::yield_now,
     now,
     is_unwinding: std::thread::panicking,
+    watch_panics: |_| {},
 };
 
 fn now() -> Instant {

@@ -2,11 +2,15 @@
 
 extern crate alloc;
 
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
 use core::{cell::Cell, ptr, time::Duration};
-use std::thread::{self, Thread};
+use std::{
+    backtrace::{Backtrace as StdBacktrace, BacktraceStatus},
+    panic,
+    thread::{self, Thread},
+};
 
-use fiber_core::env::{ThreadHooks, Threads, Unpark};
+use fiber_core::env::{Backtrace, PanicWatch, Panicking, ThreadHooks, Threads, Unpark};
 
 use crate::{clock, linux::Linux};
 
@@ -19,6 +23,7 @@ pub(crate) static HOOKS: ThreadHooks = ThreadHooks {
     relax: thread::yield_now,
     now: clock::now,
     is_unwinding: thread::panicking,
+    watch_panics,
 };
 
 impl Threads for Linux {
@@ -55,6 +60,30 @@ fn unparker() -> Arc<dyn Unpark> {
     let cached = UNPARKER.try_with(|unparker| Arc::clone(unparker) as Arc<dyn Unpark>);
     // While the thread's locals are being destroyed there is none to share.
     cached.unwrap_or_else(|_| Arc::new(ThreadUnparker(thread::current())))
+}
+
+fn watch_panics(watch: PanicWatch) {
+    if thread::panicking() {
+        // std lets nobody change its hook now, so panics stay without a place.
+        return;
+    }
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let panicking = Panicking {
+            payload: panic.payload(),
+            location: panic.location(),
+            backtrace: &backtrace,
+        };
+        watch(&panicking, &mut || before(panic));
+    }));
+}
+
+fn backtrace() -> Option<Backtrace> {
+    let backtrace = StdBacktrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => Some(Box::new(backtrace)),
+        _ => None,
+    }
 }
 
 struct ThreadUnparker(Thread);

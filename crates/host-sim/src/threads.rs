@@ -3,9 +3,15 @@
 
 use alloc::sync::Arc;
 use core::{any::Any, cell::Cell, ptr, time::Duration};
-use std::{sync::OnceLock, thread, time::Instant as OsInstant};
+use std::{
+    backtrace::{Backtrace as StdBacktrace, BacktraceStatus},
+    panic,
+    sync::OnceLock,
+    thread,
+    time::Instant as OsInstant,
+};
 
-use fiber_core::env::{Instant, ThreadHooks, Unpark};
+use fiber_core::env::{Backtrace, Instant, PanicWatch, Panicking, ThreadHooks, Unpark};
 
 use crate::{
     arena::Key,
@@ -24,6 +30,7 @@ pub(crate) static HOOKS: ThreadHooks = ThreadHooks {
     relax,
     now,
     is_unwinding: thread::panicking,
+    watch_panics,
 };
 
 std::thread_local! {
@@ -96,6 +103,30 @@ fn now() -> Instant {
     Instant::from_nanos(
         virtual_now.unwrap_or_else(|| choices::nanos(ORIGIN.get_or_init(OsInstant::now).elapsed())),
     )
+}
+
+fn watch_panics(watch: PanicWatch) {
+    if thread::panicking() {
+        // std lets nobody change its hook now, so panics stay without a place.
+        return;
+    }
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let panicking = Panicking {
+            payload: panic.payload(),
+            location: panic.location(),
+            backtrace: &backtrace,
+        };
+        watch(&panicking, &mut || before(panic));
+    }));
+}
+
+fn backtrace() -> Option<Backtrace> {
+    let backtrace = StdBacktrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => Some(Box::new(backtrace)),
+        _ => None,
+    }
 }
 
 /// Wakes a virtual thread that is parked as a plain one.

@@ -44,7 +44,7 @@ pub use self::{
     room::{Place, PlaceOperation, Room},
     stacks::{ClassStats, StackClass, StackError, StackMemory, StackStats, Stacks},
     threads::{ThreadHooks, Threads},
-    unwind::{Payload, Unwind},
+    unwind::{Backtrace, PanicWatch, Panicking, Payload, Unwind},
     watch::{Frame, Sample, ThreadNumber, Tick, Trace, Watch, Watched, Watching},
     workers::{WorkerId, Workers},
 };

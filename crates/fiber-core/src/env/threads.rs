@@ -5,14 +5,15 @@
 //! installed once for the whole program; hosts built on std all install equivalent ones, so the
 //! first wins and the rest are ignored.
 
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
 use core::{
     ptr,
     sync::atomic::{AtomicPtr, Ordering},
     time::Duration,
 };
 
-use super::{Instant, Unpark};
+use super::{Instant, PanicWatch, Unpark};
+use crate::fiber::watch_panic;
 
 /// The functions behind the thread slot. They never unwind.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,9 @@ pub struct ThreadHooks {
     pub now: fn() -> Instant,
     /// Whether the calling thread is unwinding right now: locks ask it, on plain threads too.
     pub is_unwinding: fn() -> bool,
+    /// From now on has the watch told of every panic of the program: on the panicking thread,
+    /// before it unwinds, and around whatever was done about panics before, such as printing them.
+    pub watch_panics: fn(PanicWatch),
 }
 
 /// A host's thread slot.
@@ -52,9 +56,12 @@ impl ThreadHooks {
     /// Installs the hooks of this program. The first call wins: a slot that is in use never moves.
     pub fn install(&'static self) {
         let this = ptr::from_ref(self).cast_mut();
-        // Failure means that another host was first, whose slot serves as well.
-        let _ =
+        let installed =
             INSTALLED.compare_exchange(ptr::null_mut(), this, Ordering::Release, Ordering::Relaxed);
+        // Failure means that another host was first, whose slot serves as well.
+        if installed.is_ok() {
+            (self.watch_panics)(Box::new(watch_panic));
+        }
     }
 
     /// The hooks of this program, whichever host installed them. A host that multiplexes virtual

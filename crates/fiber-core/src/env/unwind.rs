@@ -1,10 +1,29 @@
 //! How a panic ends, and how a cancelled fiber unwinds: `no_std` code can do neither by itself.
 
 use alloc::boxed::Box;
-use core::any::Any;
+use core::{any::Any, fmt, panic::Location};
 
 /// What a panic carries.
 pub type Payload = Box<dyn Any + Send>;
+
+/// A stack as it was: what it is made of is found out when it is printed.
+pub type Backtrace = Box<dyn fmt::Display + Send + Sync>;
+
+/// A panic that is about to unwind, as a host's panic hook has it.
+#[expect(missing_debug_implementations, reason = "parts of trait objects")]
+#[expect(clippy::exhaustive_structs, reason = "hosts build it")]
+pub struct Panicking<'a> {
+    /// What it carries; text lies where it will lie when the panic is caught.
+    pub payload: &'a dyn Any,
+    /// Where it began.
+    pub location: Option<&'a Location<'a>>,
+    /// Takes the stack, if the environment asks for backtraces.
+    pub backtrace: &'a dyn Fn() -> Option<Backtrace>,
+}
+
+/// Is told of a panic; and calls what else the host's panic hook has to do, which prints the panic
+/// as a rule.
+pub type PanicWatch = Box<dyn Fn(&Panicking<'_>, &mut dyn FnMut()) + Send + Sync>;
 
 /// Unwinding, as the host's language runtime does it.
 pub trait Unwind {

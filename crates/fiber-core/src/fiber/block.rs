@@ -150,14 +150,10 @@ impl<B: Body> Block<B> {
 
     fn discard(header: NonNull<Header>) {
         let slot = Self::replace(header, Slot::Taken);
-        if let Slot::Result(Err(reason @ ExitReason::Panicked(_))) = &slot {
+        if let Slot::Result(Err(ExitReason::Panicked(panic))) = &slot {
             // SAFETY: who discards a result holds a reference to the block (I-3).
             let fiber = unsafe { header.as_ref() };
-            tracing::error!(
-                target: "fiber::core",
-                fiber = %fiber.handle(), spawned_at = %fiber.spawned_at(), %reason,
-                "a detached fiber ended by a panic"
-            );
+            panic.report(&fiber.handle());
         }
         drop(slot);
     }

@@ -1,9 +1,9 @@
 //! How fibers end, and what unwinds them.
 
 use alloc::boxed::Box;
-use core::{any::Any, fmt, ptr};
+use core::ptr;
 
-use super::{header::Header, reason::Reason};
+use super::{header::Header, panics::PanicPayload, reason::Reason};
 use crate::{
     context::Context,
     env::{Payload, StackError, Unwind},
@@ -35,49 +35,6 @@ pub enum ExitReason {
     /// Its result was taken before, through the same handle.
     #[error("the fiber's result was taken before: it is given once")]
     Taken,
-}
-
-/// What a panic carried.
-pub struct PanicPayload(Payload);
-
-// SAFETY: through a shared reference only text is read, of a `&str` or a `String`, which any thread
-// may read; the payload itself is reached by value (I-9).
-unsafe impl Sync for PanicPayload {}
-
-impl PanicPayload {
-    pub(crate) fn new(payload: Payload) -> Self {
-        Self(payload)
-    }
-
-    /// The message, if the payload is text as `panic!` makes it.
-    pub fn message(&self) -> Option<&str> {
-        let any: &(dyn Any + Send) = &*self.0;
-        any.downcast_ref::<&'static str>().copied().or_else(|| {
-            any.downcast_ref::<alloc::string::String>()
-                .map(|text| text.as_str())
-        })
-    }
-
-    /// The payload itself, to downcast or to resume the panic with.
-    pub fn into_inner(self) -> Payload {
-        self.0
-    }
-}
-
-impl fmt::Debug for PanicPayload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "PanicPayload({:?})",
-            self.message().unwrap_or("not text")
-        )
-    }
-}
-
-impl fmt::Display for PanicPayload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.message().unwrap_or("a payload that is not text"))
-    }
 }
 
 /// Why a fiber should leave what it is waiting in.
@@ -160,7 +117,7 @@ impl ExitReason {
     pub(crate) fn of(payload: Payload, fiber: &Header) -> Self {
         match payload.downcast::<Unwinding>() {
             Ok(_) => Self::interrupted(fiber),
-            Err(payload) => Self::Panicked(PanicPayload(payload)),
+            Err(payload) => Self::Panicked(PanicPayload::new(payload, fiber.notes())),
         }
     }
 

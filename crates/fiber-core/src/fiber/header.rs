@@ -16,6 +16,7 @@ use super::{
     exit::{ExitReason, Interrupt},
     handle::Fiber,
     layout::Layout,
+    panics::Notes,
     reason::Reason,
     runnable::Runnable,
     wake::{Inbox, WakeWord},
@@ -134,6 +135,7 @@ pub(crate) struct Header {
     yielder: Cell<*const Yielder<Resume, ()>>,
     stack_limit: Cell<usize>,
     coroutine: UnsafeCell<Option<FiberCoroutine>>,
+    pub(super) notes: Notes,
     own: Own,
     inherited: Inherited,
     /// Links of the home worker's list of started fibers.
@@ -172,6 +174,7 @@ impl Header {
             yielder: Cell::new(ptr::null()),
             stack_limit: Cell::new(0),
             coroutine: UnsafeCell::new(None),
+            notes: Notes::new(),
             own: Own::new(),
             inherited: Inherited::from_caller(),
             all_prev: Cell::new(ptr::null()),
@@ -479,10 +482,6 @@ impl Header {
 
     pub(crate) fn is_started(&self) -> bool {
         self.started.load(Ordering::Acquire)
-    }
-
-    pub(super) fn note_panic(&self) {
-        self.panicked.store(true, Ordering::Release);
     }
 
     /// It has ended: those who wait are told, and its process has a fiber less.

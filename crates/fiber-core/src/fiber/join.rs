@@ -36,8 +36,11 @@ const JOINED: u8 = 4;
 /// As `std::thread::JoinHandle`, and beyond it: the fiber can be cancelled, and joining can be
 /// limited in time, tried, or be one arm of a choice. What those take, `join` does not give again.
 ///
-/// A panic comes as [`ExitReason::Panicked`], with its payload. One that nobody can be told of any
-/// more, because the handle was dropped, is logged, once.
+/// A panic comes as [`ExitReason::Panicked`], with its payload, its place and its backtrace. One
+/// that nobody can be told of any more, because the handle was dropped, is logged, once, with the
+/// same. Apart from that each panic goes through the program's panic hook, when it begins; std's
+/// own prints it under the name of the worker's thread, and in one of the program's own
+/// [`current`](crate::park::current) is the fiber.
 ///
 /// ```
 /// use std::time::Duration;

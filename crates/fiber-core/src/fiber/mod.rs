@@ -21,6 +21,7 @@ mod layout;
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
+mod panics;
 mod queue;
 mod reason;
 mod runnable;
@@ -31,10 +32,11 @@ mod when;
 pub use self::{
     bands::{Bands, Priority},
     block::Spawn,
-    exit::{ExitReason, PanicPayload},
+    exit::ExitReason,
     handle::Fiber,
     header::Attributes,
     join::{JoinHandle, JoinOperation},
+    panics::{PanicLocation, PanicPayload},
     queue::{FiberQueue, RemoteQueue},
     reason::Reason,
     runnable::Runnable,
@@ -45,4 +47,5 @@ pub(crate) use self::{
     exit::{Interrupt, Unwinding},
     header::{Header, SHIELD},
     layout::Layout,
+    panics::watch as watch_panic,
 };

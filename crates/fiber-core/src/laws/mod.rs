@@ -124,6 +124,7 @@ macro_rules! __each_law {
                 a_plain_thread_parks_until_it_is_unparked
                 each_worker_runs_once_and_run_waits_for_all
                 what_is_thrown_is_caught_with_its_payload
+                a_panic_is_told_of_before_it_unwinds
                 an_offloaded_job_runs_and_wakes_its_port
                 a_chooser_stays_in_range
             ]

@@ -107,6 +107,10 @@ const CAUGHT: &[(Fault, &str)] = &[
         "what_is_thrown_is_caught_with_its_payload",
     ),
     (
+        Fault::PanicsAreNotTold,
+        "a_panic_is_told_of_before_it_unwinds",
+    ),
+    (
         Fault::OffloadForgets,
         "an_offloaded_job_runs_and_wakes_its_port",
     ),

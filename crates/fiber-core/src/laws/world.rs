@@ -4,6 +4,7 @@ extern crate std;
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{
+    panic::Location,
     ptr,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
@@ -321,6 +322,45 @@ pub(super) fn what_is_thrown_is_caught_with_its_payload(bench: &Bench<'_>) {
         let panicked = env.catch(&mut || std::panic::resume_unwind(Box::new(7u8)));
         let panicked = panicked.expect_err("a panic is caught as well");
         assert_eq!(panicked.downcast_ref(), Some(&7u8), "a panic's payload");
+    });
+}
+
+pub(super) fn a_panic_is_told_of_before_it_unwinds(bench: &Bench<'_>) {
+    const MESSAGE: &str = "a panic on purpose";
+    bench.port(&[], |rig| {
+        let env = rig.env;
+        if !env.can_unwind() {
+            return;
+        }
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&told);
+        let me = thread::current().id();
+        (env.hooks().watch_panics)(Box::new(move |panicking, print| {
+            let text = panicking.payload.downcast_ref::<String>();
+            let its_own = text.filter(|&text| text == MESSAGE && thread::current().id() == me);
+            if let Some(text) = its_own {
+                let line = panicking.location.map(Location::line);
+                let mut log = log.lock().expect("no panic while it is locked");
+                log.push((text.as_ptr().addr(), line));
+            }
+            print();
+        }));
+        let seen = AtomicUsize::new(0);
+        let count = || told.lock().expect("no panic while it is locked").len();
+        let line = line!() + 3;
+        let caught = env.catch(&mut || {
+            let _guard = OnDrop(|| seen.store(count(), Ordering::Relaxed));
+            std::panic::panic_any(String::from(MESSAGE));
+        });
+        assert_eq!(seen.into_inner(), 1, "told once, and before it unwinds");
+        let caught = caught.expect_err("it panicked");
+        let text = caught.downcast_ref::<String>();
+        let text = text.expect("text stays what it is");
+        let all = told.lock().expect("no panic while it is locked").clone();
+        assert_eq!(all, [(text.as_ptr().addr(), Some(line))], "where it began");
+        let thrown = env.catch(&mut || env.throw(Box::new(String::from(MESSAGE))));
+        assert!(thrown.is_err(), "it was thrown");
+        assert_eq!(count(), 1, "what is thrown is no new panic");
     });
 }
 

@@ -30,6 +30,7 @@ static HOOKS: ThreadHooks = ThreadHooks {
     relax: thread::yield_now,
     now,
     is_unwinding: std::thread::panicking,
+    watch_panics: |_| {},
 };
 
 /// A clock on which the shortest time is over when it is looked at again.

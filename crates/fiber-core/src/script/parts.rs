@@ -17,7 +17,8 @@ use core::{
     time::Duration,
 };
 use std::{
-    panic::{catch_unwind, resume_unwind},
+    backtrace::{Backtrace as StdBacktrace, BacktraceStatus},
+    panic::{self, catch_unwind, resume_unwind},
     process,
     sync::OnceLock,
     thread, thread_local,
@@ -27,9 +28,9 @@ use std::{
 use super::{ScriptEnv, chooser::mix};
 use crate::{
     env::{
-        Clock, Entropy, EnvError, Instant, Job, Offload, OffloadFull, Payload, Room, StackClass,
-        StackError, StackMemory, StackStats, Stacks, ThreadHooks, Threads, Unpark, Unwind,
-        WallTime, WorkerId, Workers,
+        Backtrace, Clock, Entropy, EnvError, Instant, Job, Offload, OffloadFull, PanicWatch,
+        Panicking, Payload, Room, StackClass, StackError, StackMemory, StackStats, Stacks,
+        ThreadHooks, Threads, Unpark, Unwind, WallTime, WorkerId, Workers,
     },
     stack,
 };
@@ -229,6 +230,7 @@ static HOOKS: ThreadHooks = ThreadHooks {
     relax: thread::yield_now,
     now,
     is_unwinding: thread::panicking,
+    watch_panics,
 };
 
 impl Threads for ScriptEnv {
@@ -256,6 +258,30 @@ fn park(timeout: Option<Duration>) {
         }
     }
     unpark.take();
+}
+
+fn watch_panics(watch: PanicWatch) {
+    if thread::panicking() {
+        // std lets nobody change its hook now, so panics stay without a place.
+        return;
+    }
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let panicking = Panicking {
+            payload: panic.payload(),
+            location: panic.location(),
+            backtrace: &backtrace,
+        };
+        watch(&panicking, &mut || before(panic));
+    }));
+}
+
+fn backtrace() -> Option<Backtrace> {
+    let backtrace = StdBacktrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => Some(Box::new(backtrace)),
+        _ => None,
+    }
 }
 
 /// Real time: plain threads live outside the virtual clock.

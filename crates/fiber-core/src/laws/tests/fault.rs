@@ -14,6 +14,7 @@ pub(super) enum Fault {
     ParkMissesAnEarlyUnpark,
     LastWorkerMissing,
     CatchLosesThePayload,
+    PanicsAreNotTold,
     OffloadForgets,
     ChooserOutOfRange,
     WaitsWhenItMustNot,

@@ -241,6 +241,7 @@ static FAULTY: ThreadHooks = ThreadHooks {
     unparker: || panic!("no law gets here"),
     relax: || {},
     is_unwinding: thread::panicking,
+    watch_panics: |_| {},
     now: || Instant::from_nanos(SLEPT.load(Ordering::Relaxed)),
 };
 
@@ -249,6 +250,7 @@ impl Threads for MemoryEnv {
         match self.fault {
             Fault::SlotOfAllThreads => &FAULTY,
             Fault::ParkMissesAnEarlyUnpark => &DEAF,
+            Fault::PanicsAreNotTold => &FAULTY,
             _ => self.inner.hooks(),
         }
     }
