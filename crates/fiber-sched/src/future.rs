@@ -13,6 +13,7 @@ use core::{
 use fiber_core::{
     cancel::catch_exit,
     fiber::{ExitReason, Fiber, JoinHandle},
+    park::current,
     spin::SpinLock,
 };
 
@@ -74,7 +75,8 @@ where
     let promise = Promise(Arc::clone(&state));
     let body = move || {
         let result = catch_exit(body);
-        promise.0.end(Progress::Ended(result));
+        let fiber = current().expect("it runs on a fiber");
+        promise.0.end(Progress::Ended(fiber, result));
     };
     let handle = Builder::new().spawn_at(runtime, body, spawned_at)?;
     Ok(FiberFuture { handle, state })
@@ -117,7 +119,7 @@ impl<T> Future for FiberFuture<T> {
             }
         };
         match taken {
-            Progress::Ended(result) => Poll::Ready(result),
+            Progress::Ended(_, result) => Poll::Ready(result),
             Progress::Dropped => match this.handle.try_join() {
                 Some(Err(reason)) => Poll::Ready(Err(reason)),
                 // It is just about to end.
@@ -152,7 +154,7 @@ struct State<T>(SpinLock<Progress<T>>);
 enum Progress<T> {
     /// It has not ended; whom to tell.
     Runs(Option<Waker>),
-    Ended(Result<T, ExitReason>),
+    Ended(Fiber, Result<T, ExitReason>),
     /// Its closure was dropped, it never ran.
     Dropped,
     Taken,
@@ -169,10 +171,8 @@ impl<T> State<T> {
 
 impl<T> Drop for State<T> {
     fn drop(&mut self) {
-        if let Progress::Ended(Err(reason @ ExitReason::Panicked(_))) = self.0.get_mut() {
-            tracing::error!(
-                target: "fiber::sched", %reason, "a fiber panicked whose future was dropped"
-            );
+        if let Progress::Ended(fiber, Err(ExitReason::Panicked(panic))) = self.0.get_mut() {
+            panic.report(fiber);
         }
     }
 }

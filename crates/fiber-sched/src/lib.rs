@@ -65,7 +65,9 @@ pub use fiber_core::{
         Cancelled, CancelledOperation, cancel_reason, cancelled_operation, catch_unwind, unmask,
     },
     env::WorkerId,
-    fiber::{ExitReason, Fiber, JoinHandle, JoinOperation, PanicPayload, Priority, Reason},
+    fiber::{
+        ExitReason, Fiber, JoinHandle, JoinOperation, PanicLocation, PanicPayload, Priority, Reason,
+    },
     fiber_local,
     local::{FiberLocal, InheritedLocal, WorkerLocal},
     park::{

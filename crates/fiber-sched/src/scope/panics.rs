@@ -16,7 +16,7 @@ use super::Parts;
 pub struct MultiPanic {
     panics: Vec<ScopePanic>,
     /// The body's own, which came after some of the others or before them.
-    body: Option<Box<str>>,
+    body: Option<PanicPayload>,
 }
 
 impl MultiPanic {
@@ -37,15 +37,21 @@ impl MultiPanic {
 
     /// What the body has panicked with, if it did.
     pub fn body_message(&self) -> Option<&str> {
-        self.body.as_deref()
+        let body = self.body.as_ref()?;
+        Some(body.message().unwrap_or("not text"))
+    }
+
+    /// The body's own panic, if it did.
+    pub fn body(&self) -> Option<&PanicPayload> {
+        self.body.as_ref()
     }
 }
 
 impl fmt::Display for MultiPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} panics in a scope", self.count())?;
-        if let Some(message) = &self.body {
-            write!(f, "; its body: {message}")?;
+        if let Some(body) = &self.body {
+            write!(f, "; its body: {body}")?;
         }
         for panic in &self.panics {
             write!(f, "; {panic}")?;
@@ -97,7 +103,12 @@ impl ScopePanic {
         self.payload.message()
     }
 
-    /// What the panic carried.
+    /// What the panic carried, and where it began.
+    pub fn payload(&self) -> &PanicPayload {
+        &self.payload
+    }
+
+    /// What the panic carried, to keep.
     pub fn into_payload(self) -> PanicPayload {
         self.payload
     }
@@ -115,14 +126,15 @@ impl fmt::Display for ScopePanic {
 }
 
 impl Parts<'_> {
-    /// Panics if anybody did of whose panic nobody was told, the body's alone aside.
-    pub(super) fn throw_panics<T>(&self, ended: &Result<T, Caught>) {
+    /// Panics if anybody did of whose panic nobody was told, the body's alone aside; otherwise
+    /// gives back how that has ended.
+    pub(super) fn throw_panics<T>(&self, ended: Result<T, Caught>) -> Result<T, Caught> {
         let panics = self.children.lock().take_panics();
         if panics.is_empty() {
-            return;
+            return ended;
         }
         let body = match ended {
-            Err(Caught::Panicked(payload)) => Some(payload.message().unwrap_or("not text").into()),
+            Err(Caught::Panicked(payload)) => Some(payload),
             _ => None,
         };
         throw(Box::new(MultiPanic { panics, body }));

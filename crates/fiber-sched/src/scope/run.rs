@@ -156,8 +156,7 @@ impl ScopeBuilder {
         let ended = catch(Some(&scope.parts.stop), || body(&scope));
         let closed = scope.parts.close(&ended);
         mem::forget(children_borrow);
-        scope.parts.throw_panics(&ended);
-        match ended {
+        match scope.parts.throw_panics(ended) {
             Ok(value) => {
                 if let Closed::Interrupted = closed {
                     checkpoint();
