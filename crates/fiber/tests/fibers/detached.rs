@@ -1,17 +1,29 @@
 //! Panics of fibers that nobody joins: told once, and by whom it was that they were left.
 
 use core::fmt::{self, Write};
-use std::sync::{Mutex, Once};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    env,
+    process::Command,
+    sync::{Mutex, Once},
+};
 
-use fiber::{ExitReason, FiberBuilder, JoinHandle, Runtime, into_future, park, yield_now};
+use fiber::{
+    ExitReason, FiberBuilder, JoinHandle, Runtime, SharedEnv, StackClass, into_future, park,
+    yield_now,
+};
 use host_linux::{Config, Linux};
+use host_sim::Sim;
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
     span,
 };
 
-use crate::support::on_linux;
+use crate::support::{in_world, on_linux};
+
+/// The variable that says that this is a process of a test's own.
+const PART: &str = "FIBER_TEST_PART";
 
 static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -61,14 +73,19 @@ impl Visit for Line {
 fn told(message: &str) -> Vec<String> {
     let told = TOLD.lock().unwrap();
     told.iter()
-        .filter(|line| line.contains(message))
+        .filter(|line| line.contains(&format!("panic={message}, at ")))
         .cloned()
         .collect()
 }
 
+/// Where the fibers of `panics` do so.
+const PANICS_AT: u32 = line!() + 5;
+
+/// A fiber on the smallest stack, on which a report with a backtrace would find no room.
 fn panics(name: &'static str) -> JoinHandle<()> {
     let builder = FiberBuilder::new().name(format!("fiber of {name}"));
-    builder.spawn(move || panic!("{name}")).unwrap()
+    let body = move || panic!("{name}");
+    builder.stack(StackClass::K16).spawn(body).unwrap()
 }
 
 fn assert_told_once(name: &str) {
@@ -77,42 +94,89 @@ fn assert_told_once(name: &str) {
         panic!("{told:?}");
     };
     assert!(line.contains(&format!("fiber of {name}")), "{line}");
-    assert!(line.contains("detached.rs"), "where it was spawned: {line}");
+    let spawned_at = format!("spawned_at={}:{}:", file!(), PANICS_AT + 1);
+    assert!(line.contains(&spawned_at), "where it was spawned: {line}");
+    let panic = format!("panic={name}, at {}:{PANICS_AT}:", file!());
+    assert!(line.contains(&panic), "where it has panicked: {line}");
+    let wanted = Backtrace::capture().status() == BacktraceStatus::Captured;
+    assert_eq!(line.contains("backtrace="), wanted, "{line}");
+    assert_eq!(line.contains("detached::panics"), wanted, "{line}");
+}
+
+fn left_before(name: &'static str) {
+    panics(name).detach();
+}
+
+fn left_after(name: &'static str) {
+    let fiber = panics(name);
+    while !fiber.is_finished() {
+        yield_now();
+    }
+    assert_eq!(told(name).len(), 0, "it may still be joined");
+    drop(fiber);
 }
 
 #[test]
 fn one_that_is_detached_before_it_panics_is_told_of_once() {
     Collector::install();
-    on_linux(2, || panics("left before").detach());
+    on_linux(2, || left_before("left before"));
     assert_told_once("left before");
+    in_world(Sim::new(1), 2, || left_before("left before in a world"));
+    assert_told_once("left before in a world");
 }
 
 #[test]
 fn one_that_is_detached_after_it_has_panicked_is_told_of_once() {
     Collector::install();
-    on_linux(2, || {
-        let fiber = panics("left after");
+    on_linux(2, || left_after("left after"));
+    assert_told_once("left after");
+    in_world(Sim::new(1), 2, || left_after("left after in a world"));
+    assert_told_once("left after in a world");
+}
+
+fn outlives_main(env: SharedEnv, name: &'static str) {
+    let fiber = Runtime::builder(env).workers(1).run(|| {
+        let fiber = panics(name);
         while !fiber.is_finished() {
             yield_now();
         }
-        assert_eq!(told("left after").len(), 0, "it may still be joined");
-        drop(fiber);
+        fiber
     });
-    assert_told_once("left after");
+    assert_eq!(told(name).len(), 0, "it may still be joined");
+    drop(fiber);
 }
 
 #[test]
 fn one_whose_handle_lives_to_the_end_of_the_run_is_told_of_once() {
     Collector::install();
-    let env = Linux::new(Config::default()).unwrap();
-    let fiber = Runtime::builder(env).workers(1).run(|| {
-        let fiber = panics("left at the end");
-        yield_now();
-        fiber
-    });
-    assert_eq!(told("left at the end").len(), 0, "it may still be joined");
-    drop(fiber);
+    outlives_main(Linux::new(Config::default()).unwrap(), "left at the end");
     assert_told_once("left at the end");
+    let mut sim = Sim::new(1);
+    sim.node("only", |env| outlives_main(env, "left at a world's end"));
+    sim.run().expect_finished();
+    assert_told_once("left at a world's end");
+}
+
+#[test]
+fn what_is_told_has_a_backtrace_if_the_environment_asks_for_one() {
+    let test = "detached::what_is_told_has_a_backtrace_if_the_environment_asks_for_one";
+    if env::var_os(PART).is_some() {
+        // That it is there is asserted with the rest.
+        one_that_is_detached_before_it_panics_is_told_of_once();
+        one_that_is_detached_after_it_has_panicked_is_told_of_once();
+        return one_whose_handle_lives_to_the_end_of_the_run_is_told_of_once();
+    }
+    for wanted in ["0", "1"] {
+        let output = Command::new(env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(PART, "told")
+            .env_remove("RUST_LIB_BACKTRACE")
+            .env("RUST_BACKTRACE", wanted)
+            .output();
+        let output = output.unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+    }
 }
 
 #[test]
@@ -159,5 +223,9 @@ fn a_panic_of_a_fiber_whose_future_was_dropped_is_told_of_once() {
         }
         drop::<fiber::FiberFuture<()>>(future);
     });
-    assert_eq!(told("nobody awaits it").len(), 1);
+    let told = told("nobody awaits it");
+    let [line] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(line.contains(&format!("spawned_at={}", file!())), "{line}");
 }
