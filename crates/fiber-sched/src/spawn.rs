@@ -65,6 +65,8 @@ where
 /// The operation's guards run here and now. It is tried and published soon, on whichever worker
 /// has the fiber then, which is its own from then on. A fiber that is cancelled while it waits ends
 /// without running; what was committed at that very moment is dropped.
+/// One whose wait would close a circle, such as for the end of a fiber that joins it, starts at
+/// once, with what its operation gives then: an error that tells of the circle.
 ///
 /// ```
 /// # fn main() -> Result<(), fiber_sched::RunError> {

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! New ── first asked: try, publish ──▶ Waiting ── woken: settled? ──▶ Committed(arm) ── start
-//!  │ can commit at once                  │ cancelled                                    ▲
-//!  └─────────────────────────────────────┼──────────────────────────────────────────────┘
-//!                                        └──▶ Lost ── the fiber ends unstarted
+//!  │ │ can commit at once                │ cancelled                                ▲      ▲
+//!  │ └───────────────────────────────────┼──────────────────────────────────────────┘      │
+//!  │                                     └──▶ Lost ── the fiber ends unstarted             │
+//!  └ waits for itself, through others ──────▶ Refused ─────────────────────────────────────┘
 //! ```
 //!
 //! The operation lies in the fiber's block while it waits (I-12). It is published and retracted on
@@ -16,7 +17,9 @@ use core::{mem, pin::Pin};
 use super::{block::Body, header::Header};
 use crate::{
     context::Context,
-    operation::{Alarm, CellState, How, Operation, Published, StoredWaits, WaitCell, Waiter},
+    operation::{
+        Alarm, CellState, Deadlock, Edge, How, Operation, Published, StoredWaits, WaitCell, Waiter,
+    },
     spin,
     timer::{Armed, TimerNode},
 };
@@ -39,6 +42,8 @@ enum Stage {
     New,
     Waiting,
     Committed(u16),
+    /// What it comes to, the operation says when it is told of the circle.
+    Refused,
     Lost,
     Taken,
 }
@@ -46,8 +51,21 @@ enum Stage {
 /// What others reach while it waits.
 struct Wait {
     cell: Option<WaitCell>,
-    alarm: Option<Alarm>,
-    timer: TimerNode,
+    end: End,
+}
+
+/// What may end the wait besides a partner and a cancel. One of these at the most: who gives up in
+/// time is in no circle.
+enum End {
+    Nothing,
+    Clock {
+        alarm: Alarm,
+        timer: TimerNode,
+    },
+    /// Its edge is entered, so that others see if they close a circle.
+    Graph(Edge),
+    /// It would close one itself.
+    Circle(Deadlock),
 }
 
 impl<O: Operation, F> When<O, F> {
@@ -61,8 +79,7 @@ impl<O: Operation, F> When<O, F> {
             then,
             wait: Wait {
                 cell: None,
-                alarm: None,
-                timer: TimerNode::new(),
+                end: End::Nothing,
             },
         }
     }
@@ -73,8 +90,12 @@ impl<O: Operation, F: FnOnce(O::Output) -> T, T> Body for When<O, F> {
     const WAITS: bool = true;
 
     fn call(self) -> T {
-        let Self { outcome, then, .. } = self;
-        then(outcome.take())
+        let Self {
+            outcome,
+            then,
+            wait,
+        } = self;
+        then(outcome.take(wait.end))
     }
 
     fn begin(self: Pin<&mut Self>, header: &Header, context: &Context) -> bool {
@@ -94,7 +115,11 @@ impl<O: Operation, F: FnOnce(O::Output) -> T, T> Body for When<O, F> {
         if matches!(stage, Stage::Waiting) {
             return false;
         }
-        this.wait.timer.disarm(context);
+        match &this.wait.end {
+            End::Clock { timer, .. } => timer.disarm(context),
+            End::Graph(edge) => context.env().id_space().waits().leave(edge),
+            End::Nothing | End::Circle(_) => {}
+        }
         header.waits().set(None);
         context.unlink(header);
         true
@@ -125,19 +150,47 @@ fn first<O: Operation>(
         operation.retract(Some(arm));
         return Stage::Committed(arm);
     }
-    wait.alarm = Alarm::of(&*operation, None, &|| context.now());
-    if let Some(at) = wait.alarm.map(Alarm::at) {
-        // SAFETY: it is in the block, and disarmed before the body leaves that (I-12).
-        let timer = unsafe { Pin::new_unchecked(&wait.timer) };
-        mem::forget(Armed::new(timer, context, header, at));
-    }
-    // SAFETY: what it waits for lives as long as the operation, and is forgotten when that is
-    // retracted (I-12).
-    let waits = operation
-        .waits()
-        .map(|waits| unsafe { StoredWaits::new(waits) });
+    let alarm = Alarm::of(&*operation, None, &|| context.now());
+    let waits = operation.waits().map(|waits| {
+        // SAFETY: what it waits for lives as long as the operation, and is forgotten when that is
+        // retracted (I-12).
+        unsafe { StoredWaits::new(waits, alarm.is_some()) }
+    });
     header.waits().set(waits);
+    wait.end = match alarm {
+        Some(alarm) => End::Clock {
+            alarm,
+            timer: TimerNode::new(),
+        },
+        None => Edge::of(header, cell).map_or(End::Nothing, End::Graph),
+    };
+    if let Some(deadlock) = wait.end.begin(context, header) {
+        wait.end = End::Circle(deadlock);
+    }
     park(operation, wait, header)
+}
+
+impl End {
+    /// From here on it may come; not if it would close a circle, which is told then.
+    fn begin(&self, context: &Context, header: &Header) -> Option<Deadlock> {
+        match self {
+            Self::Clock { alarm, timer } => {
+                // SAFETY: it is in the block, and disarmed before the body leaves that (I-12).
+                let timer = unsafe { Pin::new_unchecked(timer) };
+                mem::forget(Armed::new(timer, context, header, alarm.at()));
+                None
+            }
+            Self::Graph(edge) => {
+                // SAFETY: it is in the block, and leaves the graph before the body leaves that
+                // (I-12).
+                let edge = unsafe { Pin::new_unchecked(edge) };
+                // SAFETY: as above; what it leads to is noted until it has left (I-12).
+                let entered = unsafe { context.env().id_space().waits().enter(edge) };
+                entered.map(mem::forget).err()
+            }
+            Self::Nothing | Self::Circle(_) => None,
+        }
+    }
 }
 
 /// The loop of a wait, as that of a performer, which leaves instead of switching out.
@@ -157,8 +210,13 @@ fn park<O: Operation>(mut operation: Pin<&mut O>, wait: &Wait, header: &Header) 
                         operation.retract(None);
                         return Stage::Lost;
                     }
-                } else if wait.timer.has_fired()
-                    && let Some(alarm) = wait.alarm
+                } else if let End::Circle(_) = wait.end {
+                    if cell.withdraw() {
+                        operation.retract(None);
+                        return Stage::Refused;
+                    }
+                } else if let End::Clock { alarm, timer } = &wait.end
+                    && timer.has_fired()
                 {
                     alarm.ring(cell);
                 } else if operation.as_mut().look_again(cell, 0) == Published::Waiting
@@ -173,15 +231,16 @@ fn park<O: Operation>(mut operation: Pin<&mut O>, wait: &Wait, header: &Header) 
 
 impl<O: Operation> Outcome<O> {
     /// The value, on the fiber's own stack.
-    fn take(mut self) -> O::Output {
-        let Stage::Committed(arm) = mem::replace(&mut self.stage, Stage::Taken) else {
-            unreachable!("a fiber starts when its operation has committed");
-        };
+    fn take(mut self, end: End) -> O::Output {
         // SAFETY: it is not moved any more before it is dropped (I-12).
         let operation = unsafe { Pin::new_unchecked(&mut self.operation) };
-        // SAFETY: this arm was committed, everything is retracted, and this is the only call
-        // (I-12).
-        unsafe { operation.finish(arm) }
+        match (mem::replace(&mut self.stage, Stage::Taken), end) {
+            // SAFETY: this arm was committed, everything is retracted, and this is the only call
+            // (I-12).
+            (Stage::Committed(arm), _) => unsafe { operation.finish(arm) },
+            (Stage::Refused, End::Circle(deadlock)) => operation.refuse(deadlock),
+            _ => unreachable!("a fiber starts when its operation has come to something"),
+        }
     }
 }
 
@@ -193,7 +252,7 @@ impl<O: Operation> Drop for Outcome<O> {
         match self.stage {
             // SAFETY: as in `take`, which has not been called (I-12).
             Stage::Committed(arm) => drop(unsafe { operation.finish(arm) }),
-            Stage::Lost | Stage::New => operation.lose(),
+            Stage::Lost | Stage::New | Stage::Refused => operation.lose(),
             Stage::Waiting => unreachable!("a fiber that waits is asked before it ends"),
             Stage::Taken => {}
         }

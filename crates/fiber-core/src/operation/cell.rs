@@ -72,8 +72,8 @@ impl Waiter {
 
     fn is_cancelled(&self) -> bool {
         match &self.0 {
-            // SAFETY: called under the lock of a list that has a node of the cell, as for `wake`
-            // (I-12).
+            // SAFETY: called while the performer cannot leave: under the lock of a list that has a
+            // node of the cell, or of the graph that has its edge (I-12).
             WaiterKind::Fiber(header) => unsafe { header.as_ref() }.is_cancelled(),
             WaiterKind::Thread(_) | WaiterKind::Nobody => false,
         }
@@ -159,12 +159,17 @@ impl WaitCell {
     /// lock of a list in which a node of this cell is linked, so that it cannot leave meanwhile
     /// (I-12).
     pub(super) fn stays(&self) -> bool {
-        let ends = match self.until {
+        self.is_waiting() && !self.ends()
+    }
+
+    /// Whether the wait ends without a partner, or has. Only while the performer cannot leave
+    /// (I-12).
+    pub(super) fn ends(&self) -> bool {
+        match self.until {
             Until::Partner => false,
             Until::Cancelled => self.waiter.is_cancelled(),
             Until::Limit => true,
-        };
-        self.is_waiting() && !ends
+        }
     }
 
     /// [`WaitCell::is_waiting`] after what is under way: a claim may be let go again. Not for one

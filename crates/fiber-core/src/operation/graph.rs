@@ -4,7 +4,8 @@
 //! caller ──waits for──▶ resource ──held by──▶ fiber ──waits for──▶ resource ──held by──▶ caller?
 //! ```
 //!
-//! The fibers that wait are entered here, each with a node in its own frame. Who is about to wait
+//! The fibers that wait are entered here, each with a node in its own frame, or in its block if it
+//! has not started. Who is about to wait
 //! enters itself and looks where the edges lead, both under one lock: so of the fibers of a circle
 //! the last one sees all the others, whichever workers they are on, and it alone is told. An edge
 //! ends at a resource, and its holders are asked at that moment: a lock that was handed over
@@ -51,14 +52,10 @@ struct Edges {
 // (I-12).
 unsafe impl Send for Edges {}
 
-/// One fiber that waits, in its frame.
-pub(super) struct Edge {
-    fiber: Id,
+/// One fiber that waits. Who it is and what it waits for stand in its header meanwhile.
+pub(crate) struct Edge {
     header: NonNull<Header>,
-    waits: StoredWaits,
     cell: NonNull<WaitCell>,
-    /// Whether a cancel does not end the wait.
-    deaf: bool,
     next: Cell<*const Self>,
     /// The search that has come here last, and from where, and since when that one's resource is
     /// held by this fiber.
@@ -71,21 +68,21 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// The edge of `header`'s fiber, which has this id, to what it waits for with `cell`;
-    /// `deaf` says that a cancel does not end the wait.
-    pub(super) fn new(
-        fiber: Id,
-        header: &Header,
-        waits: StoredWaits,
-        cell: &WaitCell,
-        deaf: bool,
-    ) -> Self {
+    /// The edge of `header`'s fiber to what it waits for with `cell`, as is noted in its header. None
+    /// if others than holders may end that, if it ends by itself in time, and if nobody can ever
+    /// wait for this fiber.
+    pub(crate) fn of(header: &Header, cell: &WaitCell) -> Option<Self> {
+        let counts = |waits: StoredWaits| waits.only_holders() && !waits.is_limited();
+        let enters = header.waits().get().is_some_and(counts)
+            && header.may_be_waited_for()
+            && header.id().is_some();
+        enters.then(|| Self::new(header, cell))
+    }
+
+    fn new(header: &Header, cell: &WaitCell) -> Self {
         Self {
-            fiber,
             header: NonNull::from_ref(header),
-            waits,
             cell: NonNull::from_ref(cell),
-            deaf,
             next: Cell::new(ptr::null()),
             search: Cell::new(0),
             from: Cell::new(ptr::null()),
@@ -95,26 +92,36 @@ impl Edge {
         }
     }
 
+    fn header(&self) -> &Header {
+        // SAFETY: the edge is entered, or is being, by this very fiber, which stays (I-12).
+        unsafe { self.header.as_ref() }
+    }
+
+    fn fiber(&self) -> Id {
+        self.header().id().expect("who has no id is not entered")
+    }
+
+    /// Written before the edge is entered, and wiped after it was taken out: both by the fiber's
+    /// worker, which had the lock of the graph in between, as the caller has.
     fn waits(&self) -> Waits<'_> {
+        let stored = self.header().waits().get();
+        let stored = stored.expect("noted for as long as the edge is entered");
         // SAFETY: the edge is entered, or is being, and what it leads to stays meanwhile (I-12).
-        unsafe { self.waits.get() }
+        unsafe { stored.get() }
     }
 
     /// Waits out claims, whose holders have nothing to do with the graph.
     fn is_waiting(&self) -> bool {
         // SAFETY: the edge is entered, and its performer's cell stays meanwhile (I-12).
-        let waits = unsafe { self.cell.as_ref() }.is_left_waiting();
-        // SAFETY: as above, and so does its fiber (I-12).
-        waits && (self.deaf || !unsafe { self.header.as_ref() }.is_cancelled())
+        let cell = unsafe { self.cell.as_ref() };
+        cell.is_left_waiting() && !cell.ends()
     }
 
     fn link(&self, held_since: &'static Location<'static>) -> Link {
-        // SAFETY: the edge is entered, or is being, by this very fiber (I-12).
-        let header = unsafe { self.header.as_ref() };
         let waits = self.waits();
         Link {
-            fiber: Some(self.fiber),
-            name: header.name().map(ToOwned::to_owned),
+            fiber: Some(self.fiber()),
+            name: self.header().name().map(ToOwned::to_owned),
             waits_for: waits.resource.kind(),
             at: waits.site,
             held_since,
@@ -123,7 +130,7 @@ impl Edge {
 }
 
 /// An edge that is entered; taken out when this is dropped.
-pub(super) struct Entered<'a> {
+pub(crate) struct Entered<'a> {
     graph: &'a WaitGraph,
     edge: Pin<&'a Edge>,
 }
@@ -141,9 +148,10 @@ impl WaitGraph {
     /// Enters `edge`, unless it closes a circle.
     ///
     /// # Safety
-    /// The edge is the calling fiber's own, it and what it leads to stay in place until what this
-    /// gives was dropped, and that is not forgotten (I-12).
-    pub(super) unsafe fn enter<'a>(&'a self, edge: Pin<&'a Edge>) -> Result<Entered<'a>, Deadlock> {
+    /// The edge is the calling fiber's own, or that of one that its worker is about to park; it and
+    /// what it leads to, which is noted in the fiber's header, stay in place until what this gives
+    /// was dropped, or [`WaitGraph::leave`] called instead (I-12).
+    pub(crate) unsafe fn enter<'a>(&'a self, edge: Pin<&'a Edge>) -> Result<Entered<'a>, Deadlock> {
         let mut edges = self.edges.lock();
         if let Some(deadlock) = edges.search(&edge) {
             return Err(deadlock);
@@ -151,11 +159,16 @@ impl WaitGraph {
         edges.insert(&edge);
         Ok(Entered { graph: self, edge })
     }
+
+    /// Takes `edge` out, if it was entered.
+    pub(crate) fn leave(&self, edge: &Edge) {
+        self.edges.lock().remove(edge);
+    }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.graph.edges.lock().remove(&self.edge);
+        self.graph.leave(&self.edge);
     }
 }
 
@@ -165,13 +178,13 @@ impl Edges {
     }
 
     fn insert(&mut self, edge: &Edge) {
-        let bucket = &mut self.buckets[Self::bucket(edge.fiber)];
+        let bucket = &mut self.buckets[Self::bucket(edge.fiber())];
         edge.next.set(*bucket);
         *bucket = edge;
     }
 
     fn remove(&mut self, edge: &Edge) {
-        let bucket = &mut self.buckets[Self::bucket(edge.fiber)];
+        let bucket = &mut self.buckets[Self::bucket(edge.fiber())];
         if ptr::eq(*bucket, edge) {
             *bucket = edge.next.get();
             return;
@@ -189,7 +202,7 @@ impl Edges {
     fn find(&self, fiber: Id) -> Option<&Edge> {
         let mut at = reach(self.buckets[Self::bucket(fiber)]);
         while let Some(edge) = at {
-            if edge.fiber == fiber {
+            if edge.fiber() == fiber {
                 return Some(edge);
             }
             at = reach(edge.next.get());
@@ -205,7 +218,7 @@ impl Edges {
             let mut closed = None;
             at.waits().resource.holders(&mut |holder| {
                 let Some(fiber) = holder.fiber else { return };
-                if fiber == start.fiber {
+                if fiber == start.fiber() {
                     closed = Some(holder.since);
                 } else if let Some(edge) = self.find(fiber)
                     && edge.is_waiting()

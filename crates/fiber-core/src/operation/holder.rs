@@ -50,12 +50,15 @@ pub(crate) struct StoredWaits {
     resource: NonNull<dyn Resource>,
     site: &'static Location<'static>,
     only_holders: bool,
+    is_limited: bool,
 }
 
 impl StoredWaits {
+    /// `is_limited`: the wait is over in time, whoever does nothing.
+    ///
     /// # Safety
     /// What is waited for stays alive while this can be reached (I-12).
-    pub(crate) unsafe fn new(waits: Waits<'_>) -> Self {
+    pub(crate) unsafe fn new(waits: Waits<'_>, is_limited: bool) -> Self {
         let resource = NonNull::from_ref(waits.resource);
         // SAFETY: the lifetime is forgotten, which the caller's promise stands in for (I-12).
         let resource = unsafe {
@@ -65,7 +68,12 @@ impl StoredWaits {
             resource,
             site: waits.site,
             only_holders: waits.only_holders,
+            is_limited,
         }
+    }
+
+    pub(crate) const fn is_limited(self) -> bool {
+        self.is_limited
     }
 
     pub(crate) const fn only_holders(self) -> bool {

@@ -49,7 +49,12 @@ pub use self::{
     },
     wrap::{Wrap, WrapAbort},
 };
-pub(crate) use self::{cell::CellState, graph::WaitGraph, holder::StoredWaits, perform::Alarm};
+pub(crate) use self::{
+    cell::CellState,
+    graph::{Edge, WaitGraph},
+    holder::StoredWaits,
+    perform::Alarm,
+};
 
 use core::{pin::Pin, time::Duration};
 

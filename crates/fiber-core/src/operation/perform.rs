@@ -275,15 +275,13 @@ fn wait_switched_out<O: Operation>(
     let timer = pin!(TimerNode::new());
     let timer = timer.into_ref();
     let _armed = alarm.map(|alarm| Armed::new(timer, context, fiber, alarm.at));
+    let is_limited = alarm.is_some() || until == Until::Limit;
     let waits = published.operation.waits();
     // SAFETY: what it waits for lives as long as the operation, and is forgotten with this frame's
     // guard, before the caller's frame with the operation is left (I-12).
-    let stored = waits.map(|waits| unsafe { StoredWaits::new(waits) });
+    let stored = waits.map(|waits| unsafe { StoredWaits::new(waits, is_limited) });
     let _noted = stored.map(|stored| Noted::new(fiber, stored));
-    // Who gives up in time is not stuck, whatever the others do.
-    let holders = stored.filter(|waits| waits.only_holders() && alarm.is_none());
-    let edge = holders.and_then(|waits| edge_of(fiber, waits, &cell, until));
-    let edge = pin!(edge);
+    let edge = pin!(Edge::of(fiber, &cell));
     let entered = edge.as_ref().as_pin_ref().map(|edge| {
         let graph = context.env().id_space().waits();
         // SAFETY: the edge is pinned in this frame, as is what leaves the graph (I-12).
@@ -316,19 +314,6 @@ fn wait_switched_out<O: Operation>(
         None
     });
     published.end(waited)
-}
-
-/// What the graph is to know of a fiber that waits for holders and has no limit of its own; nothing
-/// of one that gives up in time.
-fn edge_of(fiber: &Header, waits: StoredWaits, cell: &WaitCell, until: Until) -> Option<Edge> {
-    if !fiber.may_be_waited_for() {
-        return None;
-    }
-    if until == Until::Limit {
-        return None;
-    }
-    let deaf = until == Until::Partner;
-    Some(Edge::new(fiber.id()?, fiber, waits, cell, deaf))
 }
 
 fn wait_on_thread<O: Operation>(operation: Pin<&mut O>, span: Option<Duration>) -> Waited {
@@ -404,7 +389,7 @@ impl Until {
     }
 }
 
-/// What a fiber waits for, noted in its header for reports while this lives.
+/// What a fiber waits for, noted in its header while this lives: for reports and for the graph.
 struct Noted<'fiber>(&'fiber Header);
 
 impl<'fiber> Noted<'fiber> {

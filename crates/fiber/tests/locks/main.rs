@@ -11,3 +11,4 @@ mod deadlocks;
 mod excludes;
 mod once;
 mod support;
+mod unstarted;

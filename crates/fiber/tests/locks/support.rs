@@ -17,6 +17,11 @@ pub(crate) fn on_both(main: fn()) {
     });
 }
 
+/// On Linux with one worker, where who is ready runs in turn.
+pub(crate) fn on_one(main: fn()) {
+    run(Linux::new(Config::default()).unwrap(), 1, main);
+}
+
 /// Runs `main` and waits for all fibers.
 fn run(env: SharedEnv, workers: u16, main: fn()) {
     let builder = Runtime::builder(env).workers(workers).drain(Drain::Wait);
