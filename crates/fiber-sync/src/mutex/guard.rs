@@ -67,6 +67,11 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
 /// drop(guard);
 /// assert!(weak.upgrade().is_none());
 /// ```
+///
+/// ```compile_fail
+/// fn needs_send<T: Send>() {}
+/// needs_send::<fiber_sync::OwnedMutexGuard<u8>>();
+/// ```
 #[must_use = "the mutex is unlocked as soon as the guard is dropped"]
 pub struct OwnedMutexGuard<T: ?Sized> {
     lock: Arc<Mutex<T>>,

@@ -29,6 +29,11 @@ pub struct RwLockReadGuard<'lock, T: ?Sized> {
 }
 
 /// The value of an [`RwLock`], alone, until this is dropped. It stays on its thread, as std's does.
+///
+/// ```compile_fail
+/// fn needs_send<T: Send>() {}
+/// needs_send::<fiber_sync::RwLockWriteGuard<'static, u8>>();
+/// ```
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct RwLockWriteGuard<'lock, T: ?Sized> {
     lock: &'lock RwLock<T>,
@@ -38,6 +43,11 @@ pub struct RwLockWriteGuard<'lock, T: ?Sized> {
 }
 
 /// A [`RwLockReadGuard`] that keeps its lock alive. It stays on its thread, too.
+///
+/// ```compile_fail
+/// fn needs_send<T: Send>() {}
+/// needs_send::<fiber_sync::OwnedRwLockReadGuard<u8>>();
+/// ```
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct OwnedRwLockReadGuard<T: ?Sized> {
     lock: Arc<RwLock<T>>,
@@ -46,6 +56,11 @@ pub struct OwnedRwLockReadGuard<T: ?Sized> {
 }
 
 /// A [`RwLockWriteGuard`] that keeps its lock alive. It stays on its thread, too.
+///
+/// ```compile_fail
+/// fn needs_send<T: Send>() {}
+/// needs_send::<fiber_sync::OwnedRwLockWriteGuard<u8>>();
+/// ```
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct OwnedRwLockWriteGuard<T: ?Sized> {
     lock: Arc<RwLock<T>>,
