@@ -68,9 +68,9 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// The edge of `header`'s fiber to what it waits for with `cell`, as is noted in its header. None
-    /// if others than holders may end that, if it ends by itself in time, and if nobody can ever
-    /// wait for this fiber.
+    /// The edge of `header`'s fiber to what it waits for with `cell`, as is noted in its header.
+    /// None if others than holders may end that, if it ends by itself in time, and if nobody can
+    /// ever wait for this fiber.
     pub(crate) fn of(header: &Header, cell: &WaitCell) -> Option<Self> {
         let counts = |waits: StoredWaits| waits.only_holders() && !waits.is_limited();
         let enters = header.waits().get().is_some_and(counts)
