@@ -12,6 +12,7 @@ use crate::{
     context::Context,
     env::{Instant, Site, hooks},
     fiber::{Fiber, Header, Interrupt, SHIELD},
+    operation::{Noted, StoredWaits, Waits},
     primitive::{AtomicU32, Ordering},
     timeout::TimeoutScope,
     timer::{Armed, TimerNode},
@@ -233,11 +234,13 @@ pub fn yield_now() {
 ///
 /// # Cancellation
 /// A cancelled fiber unwinds here.
+#[track_caller]
 pub fn park() {
     park_for(None);
 }
 
 /// [`park`] for `span` at the most.
+#[track_caller]
 pub fn park_timeout(span: Duration) {
     let deadline = Context::with_current(|context, _| context.now() + span);
     match deadline {
@@ -247,9 +250,21 @@ pub fn park_timeout(span: Duration) {
 }
 
 /// [`park`]. Plain threads have no deadline of the runtime's clock.
+#[track_caller]
 fn park_for(deadline: Option<Instant>) {
+    let site = Location::caller();
     let on_fiber = Context::with_current(|context, fiber| {
         context.charge(fiber);
+        let waits = Waits {
+            resource: fiber.handles(),
+            site,
+            only_holders: false,
+        };
+        let is_limited = deadline.is_some()
+            || TimeoutScope::is_limited(fiber.scopes().get(), fiber.mask().get());
+        // SAFETY: the count stays as long as the fiber, and is forgotten with this frame (I-12).
+        let waits = unsafe { StoredWaits::new(waits, is_limited) };
+        let _noted = Noted::new(fiber, waits);
         wait_until(context, fiber, deadline, "unpark", || fiber.take_token());
     });
     if on_fiber.is_none() {

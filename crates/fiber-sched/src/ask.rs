@@ -15,6 +15,7 @@ use fiber_core::{
     context::{Context, FiberReport},
     fiber::Fiber,
     operation::Latch,
+    registry::IdSpace,
     spin::SpinLock,
 };
 
@@ -22,6 +23,7 @@ use crate::{
     dump::FiberState,
     lane::Lane,
     primitive::{AtomicBool, AtomicUsize, Ordering},
+    report::Outlook,
 };
 
 /// What is wanted.
@@ -60,6 +62,7 @@ pub(crate) struct RawFiber {
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) state: FiberState,
     pub(crate) waiting_for: &'static str,
+    pub(crate) outlook: Outlook,
     pub(crate) addresses: Vec<usize>,
 }
 
@@ -189,12 +192,13 @@ impl Lane {
 
     fn tell(&self, context: &Context, question: &Question) -> Answer {
         let mut fibers = Vec::new();
+        let ids = context.env().id_space();
         let started = context.started();
         let max = question.take(started);
         let trace = context.env().trace().filter(|_| question.frames_max > 0);
         let mut addresses = alloc::vec![0; question.frames_max];
         context.report_with_backtraces(max, trace, &mut addresses, |fiber, addresses| {
-            fibers.push(RawFiber::started(&fiber, addresses));
+            fibers.push(RawFiber::started(&fiber, ids, addresses));
         });
         let unstarted = question.take(self.unstarted_len() + context.ready_len());
         let mut handles = context.unstarted(unstarted);
@@ -214,7 +218,7 @@ impl Lane {
 }
 
 impl RawFiber {
-    fn started(fiber: &FiberReport<'_>, addresses: &[usize]) -> Self {
+    fn started(fiber: &FiberReport<'_>, ids: &IdSpace, addresses: &[usize]) -> Self {
         Self {
             id: fiber.id,
             name: fiber.name.map(Into::into),
@@ -226,6 +230,7 @@ impl RawFiber {
                 FiberState::Ready
             },
             waiting_for: fiber.waiting_for,
+            outlook: Outlook::new(fiber, ids),
             addresses: addresses.into(),
         }
     }
@@ -238,6 +243,7 @@ impl RawFiber {
             spawned_at: fiber.spawned_at(),
             state: FiberState::Unstarted,
             waiting_for: "its first run",
+            outlook: Outlook::default(),
             addresses: Vec::new(),
         }
     }

@@ -7,7 +7,7 @@ use fiber_core::{
     Id,
     context::Neighbour,
     env::{Env, Frame, Trace, WorkerId},
-    operation::{Latch, perform_until},
+    operation::{Holder, Latch, perform_until},
     spin::SpinLock,
     stack::Owner,
 };
@@ -110,6 +110,15 @@ pub struct FiberDump {
     pub state: FiberState,
     /// What it waits for, or has waited for last.
     pub waiting_for: &'static str,
+    /// Who has what it is parked for, as far as that is known.
+    pub held_by: Vec<Holder>,
+    /// How many handles there are by which its wait could be ended, where they are counted, as in
+    /// [`ParkedFiber::peers`](crate::ParkedFiber::peers).
+    pub peers: Option<usize>,
+    /// Whether nobody is left who could end its wait, as in
+    /// [`ParkedFiber::is_orphaned`](crate::ParkedFiber::is_orphaned). It has leaked, with all that
+    /// it holds.
+    pub is_orphaned: bool,
     /// Where it is, innermost first.
     pub frames: Vec<Frame>,
 }
@@ -312,6 +321,9 @@ fn seen(
         spawned_at: owner.spawned_at,
         state,
         waiting_for,
+        held_by: Vec::new(),
+        peers: None,
+        is_orphaned: false,
         frames,
     }
 }
@@ -332,6 +344,9 @@ impl Names<'_> {
             spawned_at: fiber.spawned_at,
             state: fiber.state,
             waiting_for: fiber.waiting_for,
+            held_by: fiber.outlook.held_by,
+            peers: fiber.outlook.peers,
+            is_orphaned: fiber.outlook.is_orphaned,
             frames: without_switch(frames),
         }
     }
@@ -362,9 +377,10 @@ fn without_switch(mut frames: Vec<Frame>) -> Vec<Frame> {
     frames
 }
 
-/// What fibers of one group have in common.
+/// What fibers of one group have in common; the flag says that they are orphaned.
 type Group<'dump> = (
     FiberState,
+    bool,
     &'dump str,
     &'dump Location<'static>,
     &'dump [Frame],
@@ -393,6 +409,7 @@ impl fmt::Display for Dump {
             for fiber in &worker.fibers {
                 let group = (
                     fiber.state,
+                    fiber.is_orphaned,
                     fiber.waiting_for,
                     fiber.spawned_at,
                     &*fiber.frames,
@@ -430,7 +447,7 @@ impl WorkerDump {
 
 fn write_group(
     f: &mut fmt::Formatter<'_>,
-    (state, waiting_for, spawned_at, frames): Group<'_>,
+    (state, is_orphaned, waiting_for, spawned_at, frames): Group<'_>,
     members: &[(&FiberDump, WorkerId)],
 ) -> fmt::Result {
     const NAMED: usize = 8;
@@ -440,6 +457,9 @@ fn write_group(
         FiberState::Ready => write!(f, "ready, after waiting for {waiting_for}")?,
         FiberState::Parked => write!(f, "waiting for {waiting_for}")?,
         FiberState::Unstarted => f.write_str("not started")?,
+    }
+    if is_orphaned {
+        f.write_str(", which nobody is left to end")?;
     }
     write!(f, ", spawned at {spawned_at}\n ")?;
     for (fiber, worker) in members.iter().take(NAMED) {

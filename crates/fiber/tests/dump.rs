@@ -16,7 +16,9 @@ use std::{
 
 use fiber::{
     Dump, DumpOptions, FiberBuilder, FiberDump, FiberState, JoinHandle, Runtime, StackClass,
-    WorkerState, checkpoint, park, sleep, spawn, yield_now,
+    WorkerState, checkpoint, park, sleep, spawn,
+    sync::{Mutex, channel},
+    yield_now,
 };
 use host_linux::{Config, Io, Linux};
 use host_sim::Sim;
@@ -122,6 +124,64 @@ fn fibers_are_shown_in_the_state_in_which_they_are() {
         );
         sleeps.cancel();
         ready.cancel();
+    });
+}
+
+/// What a guard is forgotten of, and what somebody still has.
+fn leaks() {
+    let (lost, held) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
+    let forgets = lost.clone();
+    let gone = spawn(move || std::mem::forget(forgets.lock().unwrap()));
+    gone.join().unwrap();
+    let locks = |name, mutex: &Arc<Mutex<()>>| {
+        let mutex = mutex.clone();
+        spawn_named(name, move || drop(mutex.lock()))
+    };
+    let guard = held.lock().unwrap();
+    let limited = lost.clone();
+    let (sender, receiver) = channel::rendezvous::<()>();
+    let started = [
+        locks("orphan", &lost),
+        locks("waits", &held),
+        spawn_named("gives up", move || {
+            drop(limited.lock_timeout(Duration::from_secs(3600)));
+        }),
+        spawn_named("is unparked", park),
+        spawn_named("receives", move || receiver.iter().for_each(drop)),
+    ];
+    let unparked = spawn_named("lost", park);
+    while !unparked.fiber().is_started() {
+        yield_now();
+    }
+    unparked.detach();
+    start_all(&started);
+    settle();
+    let dump = dump();
+    let look = |name: &str| {
+        let fiber = named(&dump, name);
+        (fiber.is_orphaned, fiber.held_by.len(), fiber.peers)
+    };
+    assert_eq!(look("orphan"), (true, 1, None), "{dump}");
+    assert_eq!(look("waits"), (false, 1, None), "{dump}");
+    assert_eq!(look("gives up"), (false, 1, None), "{dump}");
+    assert_eq!(look("is unparked"), (false, 0, Some(1)), "{dump}");
+    assert_eq!(look("receives"), (false, 0, Some(1)), "{dump}");
+    assert_eq!(look("lost"), (true, 0, Some(0)), "{dump}");
+    let text = dump.to_string();
+    assert_eq!(text.matches("nobody is left to end").count(), 2, "{text}");
+    drop((guard, sender));
+    started.iter().for_each(JoinHandle::cancel);
+}
+
+#[test]
+fn those_whose_wait_nobody_is_left_to_end_are_flagged() {
+    on_linux(1, leaks);
+    host_sim::check(100, |mut sim| {
+        let workers = 1 + u16::try_from(sim.seed() % 2).unwrap();
+        sim.node("only", move |env| {
+            Runtime::builder(env).workers(workers).run(leaks).unwrap();
+        });
+        sim.run()
     });
 }
 

@@ -13,7 +13,7 @@ use super::{Arc, Context, Id, Namespace, Placement, mem};
 use crate::{
     env::{Payload, StackError, Unwind},
     fiber::{ExitReason, Fiber, FiberQueue, Header, Reason, Runnable},
-    operation::Waits,
+    operation::{StoredWaits, Waits},
     park::{BUDGET, Masked, Raised},
     process::{Record, Stage},
     registry::{Closing, Full, Named, Object},
@@ -48,8 +48,10 @@ pub struct FiberReport<'a> {
     pub spawned_at: &'static Location<'static>,
     /// What it waits for.
     pub waiting_for: &'static str,
-    /// Who could end that and where it waits, if certain fibers have what it waits for.
+    /// Who could end that and where it waits, if that is known.
     pub waits: Option<Waits<'a>>,
+    /// Whether that wait is over in time by itself.
+    pub is_limited: bool,
     /// Whether it is parked, rather than ready.
     pub is_parked: bool,
 }
@@ -445,6 +447,7 @@ impl Header {
             spawned_at: self.spawned_at(),
             waiting_for: self.waiting_for().get(),
             waits: self.stored_waits(),
+            is_limited: self.waits().get().is_some_and(StoredWaits::is_limited),
             is_parked: self.wake_word().is_parked(),
         }
     }

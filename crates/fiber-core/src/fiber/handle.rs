@@ -166,23 +166,16 @@ impl Fiber {
 
 impl Clone for Fiber {
     fn clone(&self) -> Self {
-        let before = self.header().refs.fetch_add(1, Ordering::Relaxed);
-        assert!(
-            before < usize::MAX / 2,
-            "a fiber's handles are leaked without end"
-        );
+        self.header().refs.add();
         Self(self.0)
     }
 }
 
 impl Drop for Fiber {
     fn drop(&mut self) {
-        if self.header().refs.fetch_sub(1, Ordering::Release) != 1 {
-            return;
+        if self.header().refs.release() {
+            (self.header().vtable.free)(self.0);
         }
-        // The last reference: everything that others did through theirs happened before.
-        self.header().refs.load(Ordering::Acquire);
-        (self.header().vtable.free)(self.0);
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     block::VTable,
     exit::{ExitReason, Interrupt},
     handle::Fiber,
+    handles::Handles,
     layout::Layout,
     panics::Notes,
     reason::Reason,
@@ -28,7 +29,7 @@ use crate::{
     id::Id,
     local::{Inherited, Own},
     operation::{Latch, StoredWaits},
-    primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering},
     process::{Membership, Record, Stage, Whose},
     spin::SpinLock,
     stack::OwnedStack,
@@ -102,7 +103,7 @@ impl Attributes {
 /// | `home` | written before the fiber can be parked; then read by anyone |
 /// | the rest | the home worker only |
 pub(crate) struct Header {
-    pub(super) refs: AtomicUsize,
+    pub(super) refs: Handles,
     pub(super) wake: WakeWord,
     pub(super) token: AtomicBool,
     /// How often wakers that were made of a handle were used, round and round.
@@ -149,7 +150,7 @@ pub(crate) struct Header {
 impl Header {
     pub(super) fn new(mut attributes: Attributes, vtable: &'static VTable) -> Self {
         Self {
-            refs: AtomicUsize::new(1),
+            refs: Handles::one(),
             wake: WakeWord::new(),
             token: AtomicBool::new(false),
             wakes: AtomicU32::new(0),
@@ -378,7 +379,12 @@ impl Header {
         self.has_held.get() || !self.is_detached()
     }
 
-    /// What it is parked for, if certain fibers have that.
+    /// Those who can wake it, whatever it waits for.
+    pub(crate) fn handles(&self) -> &Handles {
+        &self.refs
+    }
+
+    /// What it is parked for, if it is known who could end that.
     pub(crate) fn waits(&self) -> &Cell<Option<StoredWaits>> {
         &self.waits
     }

@@ -15,6 +15,7 @@ mod bands;
 mod block;
 mod exit;
 mod handle;
+mod handles;
 mod header;
 mod join;
 mod layout;

@@ -20,6 +20,13 @@ pub trait Resource: Sync {
     /// Tells of each holder that is known. Called under a lock: takes no lock but its own spin
     /// locks, and must not be slow.
     fn holders(&self, tell: &mut dyn FnMut(Holder));
+
+    /// How many handles there are by which the wait could be ended, where they are counted and
+    /// there is no other way: those of the other side of a channel. Their owners are not known. As
+    /// quick as [`Resource::holders`].
+    fn peers(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// What a performer waits for, and where in the program it does.

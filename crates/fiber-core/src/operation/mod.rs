@@ -53,7 +53,7 @@ pub(crate) use self::{
     cell::CellState,
     graph::{Edge, WaitGraph},
     holder::StoredWaits,
-    perform::Alarm,
+    perform::{Alarm, Noted},
 };
 
 use core::{pin::Pin, time::Duration};
@@ -104,7 +104,7 @@ pub unsafe trait Operation {
     }
 
     /// Who could be asked when this will end: for operations with one arm that end by the doing of
-    /// certain fibers only, such as those that hold a lock.
+    /// certain fibers only, such as those that hold a lock, or of those who have certain handles.
     fn waits(&self) -> Option<Waits<'_>> {
         None
     }

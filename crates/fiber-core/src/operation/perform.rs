@@ -390,10 +390,10 @@ impl Until {
 }
 
 /// What a fiber waits for, noted in its header while this lives: for reports and for the graph.
-struct Noted<'fiber>(&'fiber Header);
+pub(crate) struct Noted<'fiber>(&'fiber Header);
 
 impl<'fiber> Noted<'fiber> {
-    fn new(fiber: &'fiber Header, waits: StoredWaits) -> Self {
+    pub(crate) fn new(fiber: &'fiber Header, waits: StoredWaits) -> Self {
         fiber.waits().set(Some(waits));
         Self(fiber)
     }

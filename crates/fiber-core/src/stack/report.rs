@@ -104,6 +104,7 @@ mod tests {
         let mut bytes = [0; NAME_BYTES];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         Owner {
+            process: None,
             fiber: None,
             spawned_at: Location::caller(),
             name: bytes,

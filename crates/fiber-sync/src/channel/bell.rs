@@ -5,10 +5,10 @@
 //! all who wait are woken, and each takes its part when it runs, outside of the lock, where the
 //! user's code (`Clone`, `Drop`) may run.
 
-use core::pin::Pin;
+use core::{panic::Location, pin::Pin};
 
 use fiber_core::{
-    operation::{Match, Operation, Published, WaitCell, WaitList, WaitNode},
+    operation::{Match, Operation, Published, Resource, WaitCell, WaitList, WaitNode, Waits},
     spin::SpinLock,
 };
 
@@ -61,6 +61,9 @@ pub(super) trait Event {
 
     fn bell(&self) -> &Bell<Self::State>;
 
+    /// Those who could make it come.
+    fn peers(&self) -> &dyn Resource;
+
     /// Whether it has come. Once it has it stays, for all that others may do.
     fn has_come(&self, state: &Self::State) -> bool;
 
@@ -71,13 +74,16 @@ pub(super) trait Event {
 /// Waits for an event.
 pub(super) struct Hear<E> {
     event: E,
+    site: &'static Location<'static>,
     node: WaitNode,
 }
 
 impl<E> Hear<E> {
+    #[track_caller]
     pub(super) const fn new(event: E) -> Self {
         Self {
             event,
+            site: Location::caller(),
             node: WaitNode::new(),
         }
     }
@@ -90,6 +96,14 @@ unsafe impl<E: Event> Operation for Hear<E> {
 
     fn name(&self) -> &'static str {
         E::NAME
+    }
+
+    fn waits(&self) -> Option<Waits<'_>> {
+        Some(Waits {
+            resource: self.event.peers(),
+            site: self.site,
+            only_holders: false,
+        })
     }
 
     #[inline]

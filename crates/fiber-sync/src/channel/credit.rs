@@ -17,7 +17,7 @@
 //! get credits again when the receiver has taken what is in flight: nobody stalls.
 
 use alloc::sync::Arc;
-use core::{iter, mem, time::Duration};
+use core::{iter, mem, panic::Location, time::Duration};
 
 use fiber_core::operation::{Operation, perform, perform_until, try_perform};
 
@@ -158,6 +158,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When the channel is closed.
+    #[track_caller]
     pub fn credit(&self) -> Result<Credit<'_, T>, SendError<()>> {
         perform(self.credit_operation())
     }
@@ -183,6 +184,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When the time is over, or when the channel is closed.
+    #[track_caller]
     pub fn credit_timeout(&self, span: Duration) -> Result<Credit<'_, T>, SendTimeoutError<()>> {
         match perform_until(self.credit_operation(), Some(span)) {
             Ok(credit) => Ok(credit?),
@@ -191,11 +193,13 @@ impl<T> Sender<T> {
     }
 
     /// Taking a credit, as an operation.
+    #[track_caller]
     pub fn credit_operation(
         &self,
     ) -> impl Operation<Output = Result<Credit<'_, T>, SendError<()>>> + use<'_, T> {
-        RecvOperation::new(Held::Borrowed(&self.credits), "a credit").wrap(
-            |received| match received {
+        let site = Location::caller();
+        RecvOperation::new(Held::Borrowed(&self.credits), "a credit", site).wrap(|received| {
+            match received {
                 Ok(()) => {
                     let credit = Credit { sender: self };
                     // What is left of the window is of no use after the end.
@@ -205,8 +209,8 @@ impl<T> Sender<T> {
                     Ok(credit)
                 }
                 Err(RecvError) => Err(SendError(())),
-            },
-        )
+            }
+        })
     }
 
     /// Takes a credit and sends `value` for it.
@@ -219,6 +223,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When the channel is closed; the error has the value.
+    #[track_caller]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         match self.credit() {
             Ok(credit) => credit.send(value),
@@ -248,6 +253,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When the time is over, or when the channel is closed; the error has the value.
+    #[track_caller]
     pub fn send_timeout(&self, value: T, span: Duration) -> Result<(), SendTimeoutError<T>> {
         match self.credit_timeout(span) {
             Ok(credit) => Ok(credit.send(value)?),
@@ -258,6 +264,7 @@ impl<T> Sender<T> {
 
     /// Sending `value`, as an operation. To keep the value when something else is chosen, wait for
     /// a credit instead, and make the value then.
+    #[track_caller]
     pub fn send_operation(
         &self,
         value: T,
@@ -285,6 +292,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// When the channel is closed and nothing is left.
+    #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         perform(self.recv_operation())
     }
@@ -310,6 +318,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// When the time is over, or when the channel is closed and nothing is left.
+    #[track_caller]
     pub fn recv_timeout(&self, span: Duration) -> Result<T, RecvTimeoutError> {
         match perform_until(self.recv_operation(), Some(span)) {
             Ok(received) => Ok(received?),
@@ -318,8 +327,16 @@ impl<T> Receiver<T> {
     }
 
     /// Receiving, as an operation.
+    #[track_caller]
     pub fn recv_operation(&self) -> impl Operation<Output = Result<T, RecvError>> + use<'_, T> {
-        RecvOperation::new(Held::Borrowed(&self.end), "receiving").wrap(|received| {
+        self.receiving(Location::caller())
+    }
+
+    fn receiving(
+        &self,
+        site: &'static Location<'static>,
+    ) -> impl Operation<Output = Result<T, RecvError>> + use<'_, T> {
+        RecvOperation::new(Held::Borrowed(&self.end), "receiving", site).wrap(|received| {
             if received.is_ok() {
                 self.give_back_one();
             }
@@ -336,8 +353,10 @@ impl<T> Receiver<T> {
     }
 
     /// Receives until the channel is closed and empty, waiting for each value.
+    #[track_caller]
     pub fn iter(&self) -> impl Iterator<Item = T> + use<'_, T> {
-        iter::from_fn(|| self.recv().ok())
+        let site = Location::caller();
+        iter::from_fn(move || perform(self.receiving(site)).ok())
     }
 
     /// Receives what is there, waiting for nothing.

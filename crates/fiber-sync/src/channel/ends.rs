@@ -6,6 +6,8 @@
 use alloc::sync::Arc;
 use core::ops::Deref;
 
+use fiber_core::operation::{Holder, Resource};
+
 use crate::primitive::{AtomicUsize, Ordering};
 
 /// What both sides of a channel share.
@@ -23,7 +25,34 @@ pub(super) trait Channel {
 /// A channel, and how many hold each side of it.
 struct Ends<C> {
     channel: C,
-    counts: [AtomicUsize; 2],
+    counts: [Handles; 2],
+}
+
+/// How many handles one side has: for the other side, what it waits for.
+struct Handles(AtomicUsize);
+
+impl Handles {
+    /// The first one.
+    fn one() -> Self {
+        Self(AtomicUsize::new(1))
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Resource for Handles {
+    fn kind(&self) -> &'static str {
+        "the other side of a channel"
+    }
+
+    fn holders(&self, _tell: &mut dyn FnMut(Holder)) {}
+
+    /// Without any the channel is about to be closed, which ends the wait.
+    fn peers(&self) -> Option<usize> {
+        Some(self.count()).filter(|count| *count > 0)
+    }
 }
 
 const SENDING: usize = 0;
@@ -41,7 +70,7 @@ pub(super) struct End<C: Channel, const SIDE: usize>(Arc<Ends<C>>);
 pub(super) fn open<C: Channel>(channel: C) -> (Tx<C>, Rx<C>) {
     let ends = Arc::new(Ends {
         channel,
-        counts: [AtomicUsize::new(1), AtomicUsize::new(1)],
+        counts: [Handles::one(), Handles::one()],
     });
     (End(Arc::clone(&ends)), End(ends))
 }
@@ -50,18 +79,26 @@ impl<C: Channel, const SIDE: usize> End<C, SIDE> {
     /// One more handle of a side, which may have had none.
     fn another<const OF: usize>(&self) -> End<C, OF> {
         // As many as there are references, of which `Arc` does not allow too many.
-        self.0.counts[OF].fetch_add(1, Ordering::Relaxed);
+        self.0.counts[OF].0.fetch_add(1, Ordering::Relaxed);
         End(Arc::clone(&self.0))
     }
 
     /// How many handles the sending side has.
     pub(super) fn senders(&self) -> usize {
-        self.0.counts[SENDING].load(Ordering::Acquire)
+        self.0.counts[SENDING].count()
     }
 
     /// How many handles the receiving side has.
     pub(super) fn receivers(&self) -> usize {
-        self.0.counts[RECEIVING].load(Ordering::Acquire)
+        self.0.counts[RECEIVING].count()
+    }
+
+    /// The other side, as something to wait for.
+    pub(super) fn peers(&self) -> &dyn Resource {
+        match SIDE {
+            SENDING => &self.0.counts[RECEIVING],
+            _ => &self.0.counts[SENDING],
+        }
     }
 
     /// Whether both are of one channel.
@@ -95,7 +132,7 @@ impl<C: Channel, const SIDE: usize> Clone for End<C, SIDE> {
 impl<C: Channel, const SIDE: usize> Drop for End<C, SIDE> {
     fn drop(&mut self) {
         // What the others have done comes before the end, which is announced under a lock.
-        if self.0.counts[SIDE].fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.counts[SIDE].0.fetch_sub(1, Ordering::AcqRel) == 1 {
             match SIDE {
                 SENDING => self.senders_gone(),
                 _ => self.receivers_gone(),

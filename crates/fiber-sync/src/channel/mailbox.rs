@@ -91,6 +91,7 @@ impl<T> IntoIterator for Mailbox<T> {
     type Item = T;
     type IntoIter = IntoIter<T>;
 
+    #[track_caller]
     fn into_iter(self) -> IntoIter<T> {
         self.receiver.into_iter()
     }

@@ -11,7 +11,7 @@
 use alloc::sync::Arc;
 use core::{mem, time::Duration};
 
-use fiber_core::operation::{Operation, perform, perform_until, try_perform};
+use fiber_core::operation::{Operation, Resource, perform, perform_until, try_perform};
 
 use super::{
     bell::{Bell, Event, Hear},
@@ -171,7 +171,7 @@ handle!(SharedSender);
 handle!(Receiver);
 handle!(SharedReceiver);
 
-struct Take<'receiver, T>(&'receiver OneShot<T>);
+struct Take<'receiver, T>(&'receiver Rx<OneShot<T>>);
 
 impl<T> Event for Take<'_, T> {
     type State = State<T>;
@@ -180,6 +180,10 @@ impl<T> Event for Take<'_, T> {
 
     fn bell(&self) -> &Bell<State<T>> {
         &self.0.bell
+    }
+
+    fn peers(&self) -> &dyn Resource {
+        self.0.peers()
     }
 
     fn has_come(&self, state: &State<T>) -> bool {
@@ -191,7 +195,7 @@ impl<T> Event for Take<'_, T> {
     }
 }
 
-struct Share<'receiver, T>(&'receiver OneShot<Arc<T>>);
+struct Share<'receiver, T>(&'receiver Rx<OneShot<Arc<T>>>);
 
 impl<T: Clone> Event for Share<'_, T> {
     type State = State<Arc<T>>;
@@ -200,6 +204,10 @@ impl<T: Clone> Event for Share<'_, T> {
 
     fn bell(&self) -> &Bell<State<Arc<T>>> {
         &self.0.bell
+    }
+
+    fn peers(&self) -> &dyn Resource {
+        self.0.peers()
     }
 
     fn has_come(&self, state: &State<Arc<T>>) -> bool {
@@ -229,6 +237,7 @@ macro_rules! receiving {
             ///
             /// # Errors
             /// When the sender is gone without having sent one.
+            #[track_caller]
             pub fn recv(&self) -> Result<T, RecvError> {
                 perform(self.recv_operation())
             }
@@ -254,6 +263,7 @@ macro_rules! receiving {
             ///
             /// # Errors
             /// When the time is over, or when the sender is gone without having sent a value.
+            #[track_caller]
             pub fn recv_timeout(&self, span: Duration) -> Result<T, RecvTimeoutError> {
                 match perform_until(self.recv_operation(), Some(span)) {
                     Ok(received) => Ok(received?),
@@ -262,6 +272,7 @@ macro_rules! receiving {
             }
 
             /// Receiving, as an operation.
+            #[track_caller]
             pub fn recv_operation(
                 &self,
             ) -> impl Operation<Output = Result<T, RecvError>> + use<'_, T> {

@@ -1,8 +1,8 @@
 //! Sending and receiving, as things that one can block on.
 
-use core::{borrow::BorrowMut, cell::UnsafeCell, fmt, ops::Deref, pin::Pin};
+use core::{borrow::BorrowMut, cell::UnsafeCell, fmt, ops::Deref, panic::Location, pin::Pin};
 
-use fiber_core::operation::{Operation, Published, WaitCell, WaitNode};
+use fiber_core::operation::{Operation, Published, WaitCell, WaitNode, Waits};
 
 use super::{
     ends::{Rx, Tx},
@@ -11,19 +11,19 @@ use super::{
     shared::{Queue, Slot},
 };
 
-/// The queue that an operation is about: borrowed, or by a handle that goes with the operation.
-pub(super) enum Held<'channel, T, H> {
-    Borrowed(&'channel Queue<T>),
+/// The handle of the queue that an operation is about: borrowed, or gone with the operation.
+pub(super) enum Held<'channel, H> {
+    Borrowed(&'channel H),
     Owned(H),
 }
 
-impl<T, H: Deref<Target = Queue<T>>> Deref for Held<'_, T, H> {
-    type Target = Queue<T>;
+impl<H> Deref for Held<'_, H> {
+    type Target = H;
 
     #[inline]
-    fn deref(&self) -> &Queue<T> {
+    fn deref(&self) -> &H {
         match self {
-            Self::Borrowed(queue) => queue,
+            Self::Borrowed(handle) => handle,
             Self::Owned(handle) => handle,
         }
     }
@@ -34,17 +34,20 @@ impl<T, H: Deref<Target = Queue<T>>> Deref for Held<'_, T, H> {
 ///
 /// [`Sender::send_operation_from`]: super::Sender::send_operation_from
 pub struct SendOperation<'channel, T, S = Option<T>> {
-    queue: Held<'channel, T, Tx<Queue<T>>>,
+    queue: Held<'channel, Tx<Queue<T>>>,
     slot: UnsafeCell<S>,
+    site: &'static Location<'static>,
     node: WaitNode,
 }
 
 impl<'channel, T, S: BorrowMut<Slot<T>>> SendOperation<'channel, T, S> {
     /// With a slot that has a value, and is of a type that borrows always the same place.
-    pub(super) const fn new(queue: Held<'channel, T, Tx<Queue<T>>>, slot: S) -> Self {
+    #[track_caller]
+    pub(super) const fn new(queue: Held<'channel, Tx<Queue<T>>>, slot: S) -> Self {
         Self {
             queue,
             slot: UnsafeCell::new(slot),
+            site: Location::caller(),
             node: WaitNode::new(),
         }
     }
@@ -77,6 +80,14 @@ unsafe impl<T, S: BorrowMut<Slot<T>>> Operation for SendOperation<'_, T, S> {
 
     fn name(&self) -> &'static str {
         "sending"
+    }
+
+    fn waits(&self) -> Option<Waits<'_>> {
+        Some(Waits {
+            resource: self.queue.peers(),
+            site: self.site,
+            only_holders: false,
+        })
     }
 
     #[inline]
@@ -125,19 +136,25 @@ impl<T, S> fmt::Debug for SendOperation<'_, T, S> {
 
 /// Receives a value.
 pub struct RecvOperation<'channel, T> {
-    queue: Held<'channel, T, Rx<Queue<T>>>,
+    queue: Held<'channel, Rx<Queue<T>>>,
     name: &'static str,
     slot: UnsafeCell<Slot<T>>,
+    site: &'static Location<'static>,
     node: WaitNode,
 }
 
 impl<'channel, T> RecvOperation<'channel, T> {
     /// `name` is what reports call it.
-    pub(super) const fn new(queue: Held<'channel, T, Rx<Queue<T>>>, name: &'static str) -> Self {
+    pub(super) const fn new(
+        queue: Held<'channel, Rx<Queue<T>>>,
+        name: &'static str,
+        site: &'static Location<'static>,
+    ) -> Self {
         Self {
             queue,
             name,
             slot: UnsafeCell::new(None),
+            site,
             node: WaitNode::new(),
         }
     }
@@ -149,6 +166,14 @@ unsafe impl<T> Operation for RecvOperation<'_, T> {
 
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn waits(&self) -> Option<Waits<'_>> {
+        Some(Waits {
+            resource: self.queue.peers(),
+            site: self.site,
+            only_holders: false,
+        })
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! The end of a channel out of which values come.
 
-use core::{iter::FusedIterator, time::Duration};
+use core::{iter::FusedIterator, panic::Location, time::Duration};
 
 use fiber_core::operation::{perform, perform_until, try_perform};
 
@@ -18,6 +18,9 @@ use super::{
 pub struct Receiver<T> {
     end: Rx<Queue<T>>,
 }
+
+/// What reports call it.
+const RECEIVING: &str = "receiving";
 
 handle!(Receiver);
 queue_handle!(Receiver);
@@ -44,6 +47,7 @@ impl<T> Receiver<T> {
     /// # Errors
     /// When the channel is closed and nothing is left.
     #[inline]
+    #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         perform(self.recv_operation())
     }
@@ -70,6 +74,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// When the time is over, or when the channel is closed and nothing is left.
+    #[track_caller]
     pub fn recv_timeout(&self, span: Duration) -> Result<T, RecvTimeoutError> {
         match perform_until(self.recv_operation(), Some(span)) {
             Ok(received) => Ok(received?),
@@ -78,22 +83,32 @@ impl<T> Receiver<T> {
     }
 
     /// Receiving, as an operation.
+    #[track_caller]
     pub fn recv_operation(&self) -> RecvOperation<'_, T> {
-        RecvOperation::new(Held::Borrowed(&self.end), "receiving")
+        self.receiving(Location::caller())
     }
 
     /// Receiving, as an operation that has this handle in it: to be given away, such as by a guard
     /// that makes the channel, or to a fiber that waits for it before it starts.
+    #[track_caller]
     pub fn into_recv_operation<'a>(self) -> RecvOperation<'a, T>
     where
         T: 'a,
     {
-        RecvOperation::new(Held::Owned(self.end), "receiving")
+        RecvOperation::new(Held::Owned(self.end), RECEIVING, Location::caller())
     }
 
     /// Receives until the channel is closed and empty, waiting for each value.
+    #[track_caller]
     pub const fn iter(&self) -> Iter<'_, T> {
-        Iter { receiver: self }
+        Iter {
+            receiver: self,
+            site: Location::caller(),
+        }
+    }
+
+    const fn receiving(&self, site: &'static Location<'static>) -> RecvOperation<'_, T> {
+        RecvOperation::new(Held::Borrowed(&self.end), RECEIVING, site)
     }
 
     /// Receives what is there, waiting for nothing.
@@ -112,13 +127,15 @@ impl<T> Clone for Receiver<T> {
 #[derive(Debug)]
 pub struct Iter<'receiver, T> {
     receiver: &'receiver Receiver<T>,
+    /// The loop, for reports.
+    site: &'static Location<'static>,
 }
 
 impl<T> Iterator for Iter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
+        perform(self.receiver.receiving(self.site)).ok()
     }
 }
 
@@ -142,13 +159,15 @@ impl<T> Iterator for TryIter<'_, T> {
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,
+    /// As in [`Iter`].
+    site: &'static Location<'static>,
 }
 
 impl<T> Iterator for IntoIter<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
+        perform(self.receiver.receiving(self.site)).ok()
     }
 }
 
@@ -158,8 +177,12 @@ impl<T> IntoIterator for Receiver<T> {
     type Item = T;
     type IntoIter = IntoIter<T>;
 
+    #[track_caller]
     fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self }
+        IntoIter {
+            receiver: self,
+            site: Location::caller(),
+        }
     }
 }
 
@@ -167,6 +190,7 @@ impl<'receiver, T> IntoIterator for &'receiver Receiver<T> {
     type Item = T;
     type IntoIter = Iter<'receiver, T>;
 
+    #[track_caller]
     fn into_iter(self) -> Iter<'receiver, T> {
         self.iter()
     }

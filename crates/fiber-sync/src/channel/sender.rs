@@ -38,6 +38,7 @@ impl<T> Sender<T> {
     /// # Errors
     /// When the channel is closed; the error has the value.
     #[inline]
+    #[track_caller]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         perform(self.send_operation(value))
     }
@@ -64,6 +65,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When the time is over, or when the channel is closed; the error has the value.
+    #[track_caller]
     pub fn send_timeout(&self, value: T, span: Duration) -> Result<(), SendTimeoutError<T>> {
         let mut operation = pin!(self.send_operation(value));
         // SAFETY: it was made just now, so nothing has committed it (I-12).
@@ -74,12 +76,14 @@ impl<T> Sender<T> {
     }
 
     /// Sending `value`, as an operation, which owns the value until it is sent.
+    #[track_caller]
     pub fn send_operation(&self, value: T) -> SendOperation<'_, T> {
         SendOperation::new(Held::Borrowed(&self.end), Some(value))
     }
 
     /// Sending, as an operation that has this handle in it; see
     /// [`Receiver::into_recv_operation`](super::Receiver::into_recv_operation).
+    #[track_caller]
     pub fn into_send_operation<'a>(self, value: T) -> SendOperation<'a, T>
     where
         T: 'a,
@@ -104,6 +108,7 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     /// When `slot` is empty.
+    #[track_caller]
     pub fn send_operation_from<'a>(
         &'a self,
         slot: &'a mut Option<T>,

@@ -13,7 +13,7 @@
 
 use core::{fmt, mem, ops::Deref, time::Duration};
 
-use fiber_core::operation::{Operation, perform, perform_until, try_perform};
+use fiber_core::operation::{Operation, Resource, perform, perform_until, try_perform};
 
 use super::{
     bell::{Bell, Event, Hear},
@@ -60,8 +60,13 @@ struct State {
 impl<T> Watch<T> {
     /// A change that panics leaves the value as it is then, for the next to put right: a watch is
     /// not poisoned.
+    #[track_caller]
     fn lock(&self) -> MutexGuard<'_, T> {
-        self.value.lock().unwrap_or_else(|error| error.into_inner())
+        // No closure, in which the caller's line would be lost.
+        match self.value.lock() {
+            Ok(value) => value,
+            Err(error) => error.into_inner(),
+        }
     }
 
     /// Tells of a change. False once the channel is closed: nothing comes after the end.
@@ -126,6 +131,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When there is no receiver at this moment, or the channel is closed; the error has the value.
+    #[track_caller]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         perform(self.send_operation(value))
     }
@@ -134,6 +140,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// As [`Sender::send`], and [`TrySendError::Full`] while the value is borrowed.
+    #[track_caller]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         match try_perform(self.end.value.lock_operation()) {
             Ok(current) => Ok(self.replace(current, value)?),
@@ -151,6 +158,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// As [`Sender::send`], and when the time is over.
+    #[track_caller]
     pub fn send_timeout(&self, value: T, span: Duration) -> Result<(), SendTimeoutError<T>> {
         match perform_until(self.end.value.lock_operation(), Some(span)) {
             Ok(current) => Ok(self.replace(current, value)?),
@@ -159,6 +167,7 @@ impl<T> Sender<T> {
     }
 
     /// Sending `value`, as an operation.
+    #[track_caller]
     pub fn send_operation(
         &self,
         value: T,
@@ -194,6 +203,7 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     /// As [`Sender::send`].
+    #[track_caller]
     pub fn send_replace(&self, value: T) -> T {
         let mut old = value;
         self.send_modify(|current| mem::swap(current, &mut old));
@@ -207,6 +217,7 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     /// As [`Sender::send`].
+    #[track_caller]
     pub fn send_modify(&self, change: impl FnOnce(&mut T)) {
         self.send_if_modified(|value| {
             change(value);
@@ -221,6 +232,7 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     /// As [`Sender::send`].
+    #[track_caller]
     pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         let mut value = self.end.lock();
         let modified = change(&mut value);
@@ -237,6 +249,7 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     /// As [`Sender::send`].
+    #[track_caller]
     pub fn borrow(&self) -> Ref<'_, T> {
         Ref(self.end.lock())
     }
@@ -263,6 +276,7 @@ impl<T> Receiver<T> {
     ///
     /// # Cancellation
     /// As [`Sender::send`].
+    #[track_caller]
     pub fn borrow(&self) -> Ref<'_, T> {
         Ref(self.end.lock())
     }
@@ -274,6 +288,7 @@ impl<T> Receiver<T> {
     ///
     /// # Cancellation
     /// As [`Sender::send`].
+    #[track_caller]
     pub fn borrow_and_update(&mut self) -> Ref<'_, T> {
         let value = self.end.lock();
         self.seen = self.end.version();
@@ -287,6 +302,7 @@ impl<T> Receiver<T> {
     ///
     /// # Cancellation
     /// As [`Sender::send`].
+    #[track_caller]
     pub fn get(&mut self) -> T
     where
         T: Clone,
@@ -309,6 +325,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// When the channel is closed and the last value was seen.
+    #[track_caller]
     pub fn changed(&mut self) -> Result<(), RecvError> {
         perform(self.changed_operation())
     }
@@ -334,6 +351,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// When the time is over, or when the channel is closed and the last value was seen.
+    #[track_caller]
     pub fn changed_timeout(&mut self, span: Duration) -> Result<(), RecvTimeoutError> {
         match perform_until(self.changed_operation(), Some(span)) {
             Ok(changed) => Ok(changed?),
@@ -342,6 +360,7 @@ impl<T> Receiver<T> {
     }
 
     /// Waiting for a change, as an operation.
+    #[track_caller]
     pub fn changed_operation(
         &mut self,
     ) -> impl Operation<Output = Result<(), RecvError>> + use<'_, T> {
@@ -377,6 +396,10 @@ impl<T> Event for Changed<'_, T> {
 
     fn bell(&self) -> &Bell<State> {
         &self.receiver.end.bell
+    }
+
+    fn peers(&self) -> &dyn Resource {
+        self.receiver.end.peers()
     }
 
     fn has_come(&self, state: &State) -> bool {

@@ -1,17 +1,20 @@
 //! Waiting in a circle, which is an error of the one that would close it.
 
-use alloc::sync::Arc;
+use alloc::{borrow::ToOwned, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use fiber::{
     ExitReason, FiberBuilder, JoinHandle,
     core::operation::{Deadlock, perform},
     mask, scope, sleep, spawn,
-    sync::{Barrier, LockError, Mutex, RwLock},
+    sync::{
+        Barrier, LockError, Mutex, RwLock,
+        channel::{broadcast, watch},
+    },
     timeout, yield_now,
 };
 
-use crate::support::on_both;
+use crate::support::{on_both, on_one};
 
 fn report<T>(error: LockError<T>) -> Deadlock {
     match error {
@@ -307,6 +310,52 @@ fn readers_that_were_let_in_together_are_in_no_circle() {
         drop(writing);
         for reader in readers {
             reader.join().unwrap();
+        }
+    });
+}
+
+/// A sender inside of what it does to the channel, which would wait for itself; gives the lines
+/// that the report names.
+fn lines_of(inside: fn()) -> Vec<&'static str> {
+    let ended = spawn(inside).join();
+    let Err(ExitReason::Panicked(payload)) = ended else {
+        panic!("it waits for itself: {ended:?}");
+    };
+    let text = payload.message().expect("it is the report").to_owned();
+    let files = ["deadlocks.rs", "watch.rs", "broadcast"];
+    let named = files.into_iter().filter(|file| text.contains(file));
+    named.collect()
+}
+
+#[test]
+fn circles_inside_of_channels_are_told_with_the_lines_of_those_who_use_them() {
+    on_one(|| {
+        let inside: [fn(); 5] = [
+            || {
+                let (sender, receiver) = watch::channel(0);
+                let _value = receiver.borrow();
+                let _ = sender.borrow();
+            },
+            || {
+                let (sender, _receiver) = watch::channel(0);
+                sender.send_modify(|_| assert_eq!(sender.send_replace(1), 0));
+            },
+            || {
+                let (sender, mut receiver) = watch::channel(0);
+                let _value = sender.borrow();
+                receiver.get();
+            },
+            || {
+                let (sender, _receiver) = broadcast::channel(1);
+                let _ = sender.send_with(|| sender.subscribe_with(|| 0).0);
+            },
+            || {
+                let (sender, _receiver) = broadcast::channel::<usize>(1);
+                let _ = sender.subscribe_with(|| sender.send_with(|| 1));
+            },
+        ];
+        for inside in inside {
+            assert_eq!(lines_of(inside), ["deadlocks.rs"]);
         }
     });
 }

@@ -29,7 +29,7 @@ mod ring;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use fiber_core::operation::{Operation, perform, perform_until, try_perform};
+use fiber_core::operation::{Operation, Resource, perform, perform_until, try_perform};
 
 pub use self::error::{RecvError, RecvTimeoutError, TryRecvError};
 use self::ring::{Place, Put, Ring};
@@ -64,9 +64,13 @@ struct Broadcast<T> {
 type Evicted<T> = (Option<T>, Option<Place<T>>);
 
 impl<T> Broadcast<T> {
+    #[track_caller]
     fn order(&self) -> MutexGuard<'_, ()> {
         // There is nothing that a panic could leave half done.
-        self.order.lock().unwrap_or_else(|error| error.into_inner())
+        match self.order.lock() {
+            Ok(order) => order,
+            Err(error) => error.into_inner(),
+        }
     }
 
     fn close(&self) {
@@ -145,6 +149,7 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     /// As [`Sender::send_with`].
+    #[track_caller]
     pub fn send(&self, message: T) -> Result<usize, SendError<T>> {
         perform(self.send_operation(message))
     }
@@ -154,6 +159,7 @@ impl<T> Sender<T> {
     /// # Errors
     /// As [`Sender::send`], and [`TrySendError::Full`] while another sender makes a message or a
     /// snapshot.
+    #[track_caller]
     pub fn try_send(&self, message: T) -> Result<usize, TrySendError<T>> {
         match try_perform(self.end.order.lock_operation()) {
             Ok(order) => Ok(self.send_ordered(order, message)?),
@@ -171,6 +177,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// As [`Sender::send`], and when the time is over.
+    #[track_caller]
     pub fn send_timeout(&self, message: T, span: Duration) -> Result<usize, SendTimeoutError<T>> {
         match perform_until(self.end.order.lock_operation(), Some(span)) {
             Ok(order) => Ok(self.send_ordered(order, message)?),
@@ -179,6 +186,7 @@ impl<T> Sender<T> {
     }
 
     /// Sending `message`, as an operation.
+    #[track_caller]
     pub fn send_operation(
         &self,
         message: T,
@@ -219,6 +227,7 @@ impl<T> Sender<T> {
     /// # Panics
     /// When a fiber sends, or makes a snapshot, to the same channel inside of `make`, or waits in a
     /// longer circle; a plain thread would wait for ever.
+    #[track_caller]
     pub fn send_with(&self, make: impl FnOnce() -> T) -> Result<usize, SendError<T>> {
         let order = self.end.order();
         let message = make();
@@ -243,6 +252,7 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     /// As [`Sender::send_with`].
+    #[track_caller]
     pub fn subscribe_with<S>(&self, snapshot: impl FnOnce() -> S) -> (S, Receiver<T>) {
         let _order = self.end.order();
         (snapshot(), self.subscribe())
@@ -271,6 +281,7 @@ impl<T: Clone> Receiver<T> {
     /// # Errors
     /// [`RecvError::Lagged`] when messages were overwritten before they were received, and
     /// [`RecvError::Closed`] at the end.
+    #[track_caller]
     pub fn recv(&mut self) -> Result<T, RecvError> {
         perform(self.recv_operation())
     }
@@ -296,6 +307,7 @@ impl<T: Clone> Receiver<T> {
     ///
     /// # Errors
     /// As [`Receiver::recv`], and [`RecvTimeoutError::Elapsed`] when the time is over.
+    #[track_caller]
     pub fn recv_timeout(&mut self, span: Duration) -> Result<T, RecvTimeoutError> {
         match perform_until(self.recv_operation(), Some(span)) {
             Ok(received) => Ok(received?),
@@ -304,6 +316,7 @@ impl<T: Clone> Receiver<T> {
     }
 
     /// Receiving, as an operation.
+    #[track_caller]
     pub fn recv_operation(&mut self) -> impl Operation<Output = Result<T, RecvError>> + use<'_, T> {
         Hear::new(Next { receiver: self })
     }
@@ -349,6 +362,10 @@ impl<T: Clone> Event for Next<'_, T> {
 
     fn bell(&self) -> &Bell<Ring<T>> {
         &self.receiver.end.bell
+    }
+
+    fn peers(&self) -> &dyn Resource {
+        self.receiver.end.peers()
     }
 
     fn has_come(&self, ring: &Ring<T>) -> bool {
