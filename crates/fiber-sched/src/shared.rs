@@ -204,7 +204,10 @@ impl Shared {
     ) -> Result<(), Runnable> {
         {
             let _outside = self.outside.lock();
-            if self.phase() >= Phase::Cancelling {
+            let phase = self.phase();
+            if phase >= Phase::Cancelling && !fiber.fiber().outlives_main()
+                || phase == Phase::Stopped
+            {
                 return Err(fiber);
             }
             // From here on the run does not end before the fiber has.

@@ -1,7 +1,7 @@
 //! Starting fibers.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{mem, panic::Location};
+use core::panic::Location;
 
 use fiber_core::{
     Context,
@@ -157,7 +157,7 @@ enum Whose {
     /// The runtime's first process.
     Runtime,
     /// One that has admitted it.
-    Process(Membership),
+    Process(Option<Membership>),
 }
 
 /// Where a fiber is to live.
@@ -192,12 +192,13 @@ impl Builder {
         Self {
             name,
             stack,
-            whose: Whose::Process(member),
+            whose: Whose::Process(Some(member)),
             ..Self::new()
         }
     }
 
-    /// For a fiber of the runtime's first process, whoever spawns it.
+    /// For a fiber of the runtime's first process, whoever spawns it, that sees to what is left
+    /// when the run is over.
     pub(crate) fn of_runtime(self) -> Self {
         Self {
             whose: Whose::Runtime,
@@ -428,15 +429,16 @@ impl Builder {
         attributes.priority = self.priority;
         attributes.watcher = self.watcher;
         attributes.borrows = self.borrows;
+        attributes.outlives = matches!(self.whose, Whose::Runtime);
         attributes
     }
 
     /// Admits the fiber to its process; `None` if that is the runtime's first one.
     fn admit(&mut self, context: &Context) -> Result<Option<Membership>, SpawnError> {
-        Ok(match mem::take(&mut self.whose) {
+        Ok(match &mut self.whose {
             Whose::Spawner => context.admit()?,
             Whose::Runtime => None,
-            Whose::Process(member) => Some(member),
+            Whose::Process(member) => member.take(),
         })
     }
 

@@ -272,7 +272,9 @@ impl<'worker> Turn<'worker> {
         if fiber.is_new() {
             counters.started.add(1);
         }
-        if !fiber.fiber().is_started() && self.shared().phase() >= Phase::Cancelling {
+        let handle = fiber.fiber();
+        let is_late = self.shared().phase() >= Phase::Cancelling && !handle.outlives_main();
+        if is_late && !handle.is_started() {
             fiber.fiber().cancel_with(RUN_OVER);
         }
         counters.resumes.add(1);

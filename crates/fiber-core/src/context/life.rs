@@ -356,10 +356,12 @@ impl Context {
         self.started_count.get()
     }
 
-    /// Cancels every fiber that has started here and not ended.
+    /// Cancels every fiber that has started here and not ended, because the run is over.
     pub fn cancel_all(&self, reason: &Reason) {
         self.each_started(|header| {
-            header.cancel(reason.clone());
+            if !header.outlives() {
+                header.cancel(reason.clone());
+            }
         });
     }
 

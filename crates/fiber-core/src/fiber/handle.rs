@@ -94,6 +94,12 @@ impl Fiber {
         self.header().exit.wait_operation("join")
     }
 
+    /// Whether it is not cancelled because the run is over, see
+    /// [`Attributes::outlives`](super::Attributes::outlives).
+    pub fn outlives_main(&self) -> bool {
+        self.header().outlives()
+    }
+
     /// Whether it has run at all.
     pub fn is_started(&self) -> bool {
         self.header().is_started()

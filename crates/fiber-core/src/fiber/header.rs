@@ -68,6 +68,8 @@ pub struct Attributes {
     /// Whether it may borrow from the frame of another fiber of its process, which waits for its
     /// end: then nobody is told of an end by which its own frames stay.
     pub borrows: bool,
+    /// Whether it sees to what is left when the run is over: then it is not cancelled for that.
+    pub outlives: bool,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
     /// Who is told when it has ended, besides those who wait for it.
@@ -83,6 +85,7 @@ impl Attributes {
             priority: Priority::Normal,
             process: None,
             borrows: false,
+            outlives: false,
             spawned_at,
             watcher: None,
         }
@@ -352,6 +355,10 @@ impl Header {
 
     pub(crate) fn borrows(&self) -> bool {
         self.attributes.borrows
+    }
+
+    pub(crate) fn outlives(&self) -> bool {
+        self.attributes.outlives
     }
 
     /// Why it was cancelled, if it was.

@@ -98,7 +98,7 @@ impl Drop for Guardian {
     fn drop(&mut self) {
         let Some(process) = self.0.take() else { return };
         let in_runtime = Context::with(|context| context.is_some());
-        if in_runtime && process.life().shared.phase() < Phase::Cancelling {
+        if in_runtime && process.life().shared.phase() < Phase::Stopped {
             Self(Some(process)).launch(Some(NO_STACK));
         }
     }

@@ -6,6 +6,7 @@
 extern crate alloc;
 
 mod endings;
+mod runs;
 #[path = "../scheduler/support.rs"]
 #[expect(dead_code, reason = "it is the scheduler tests', too")]
 mod support;

@@ -1,0 +1,124 @@
+//! Processes that are there when a run ends, in whatever way.
+
+use core::time::Duration;
+
+use fiber::{End, Process, RunError, Runtime, mask, park, spawn, sync::channel};
+use host_linux::{Config, Linux};
+use host_sim::Sim;
+
+use crate::support::Count;
+
+/// A process whose fibers, and whose child's, count down when they end.
+fn busy(left: &Count) -> fiber::ProcessHandle<()> {
+    let left = left.clone();
+    let builder = Process::builder().grace(Duration::from_millis(5));
+    let process = builder.spawn(move || {
+        let (one, other) = (left.clone(), left.clone());
+        drop(spawn(move || {
+            let _counted = OnDrop(one);
+            park();
+        }));
+        let child = Process::builder().spawn(move || {
+            let _counted = OnDrop(other);
+            park();
+        });
+        drop(child);
+        let _counted = OnDrop(left);
+        park();
+    });
+    process.unwrap()
+}
+
+struct OnDrop(Count);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.add();
+    }
+}
+
+fn on_each_host(main: fn() -> Count) {
+    for workers in [1, 2] {
+        let linux = Linux::new(Config::default()).unwrap();
+        let ended = Runtime::builder(linux).workers(workers).run(main).unwrap();
+        assert_eq!(ended.get(), 3);
+    }
+    host_sim::check(200, |mut sim| {
+        let workers = u16::try_from(sim.seed() % 2).unwrap() + 1;
+        sim.node("only", move |env| {
+            let ended = Runtime::builder(env).workers(workers).run(main).unwrap();
+            assert_eq!(ended.get(), 3);
+        });
+        let outcome = sim.run();
+        assert_eq!(outcome.abandoned, host_sim::Abandoned::default());
+        outcome
+    });
+}
+
+#[test]
+fn what_is_alive_when_the_main_function_returns_ends_in_order() {
+    on_each_host(|| {
+        let ended = Count::default();
+        let process = busy(&ended);
+        let (up, is_up) = channel::bounded(1);
+        drop(spawn(move || up.send(())));
+        is_up.recv().unwrap();
+        // All three have begun by then, as everybody has had several turns.
+        fiber::sleep(Duration::from_millis(2));
+        drop(process);
+        ended
+    });
+}
+
+#[test]
+fn a_process_that_sleeps_for_ever_is_told_of_and_ends() {
+    for workers in [1, 2, 4] {
+        let mut sim = Sim::new(u64::from(workers));
+        sim.node("only", move |env| {
+            let ended = Count::default();
+            let inside = ended.clone();
+            let run = Runtime::builder(env).workers(workers).run(move || {
+                let exit = busy(&inside).join().unwrap_err();
+                assert!(matches!(exit.end, End::Cancelled(_)), "{exit}");
+            });
+            let Err(RunError::AllAsleep(asleep)) = run else {
+                panic!("{run:?}");
+            };
+            assert_eq!(asleep.fibers.len(), 4, "{asleep}");
+            assert_eq!(ended.get(), 3);
+        });
+        sim.run().expect_finished();
+    }
+}
+
+#[test]
+fn a_panic_of_the_first_process_ends_the_others_in_order() {
+    for workers in [1, 2] {
+        let ended = Count::default();
+        let inside = ended.clone();
+        let linux = Linux::new(Config::default()).unwrap();
+        let run = Runtime::builder(linux).workers(workers).run(move || {
+            let _process = busy(&inside);
+            fiber::sleep(Duration::from_millis(20));
+            std::panic::resume_unwind(Box::new("over"));
+        });
+        assert!(matches!(run, Err(RunError::Panicked(_))));
+        assert_eq!(ended.get(), 3);
+    }
+}
+
+#[test]
+fn a_masked_process_does_not_keep_a_run() {
+    for workers in [1, 2] {
+        let mut sim = Sim::new(u64::from(workers));
+        sim.node("only", move |env| {
+            let run = Runtime::builder(env).workers(workers).run(|| {
+                let builder = Process::builder().grace(Duration::from_millis(5));
+                drop(builder.spawn(|| mask(park)));
+                fiber::sleep(Duration::from_millis(1));
+            });
+            run.unwrap();
+        });
+        sim.run().expect_finished();
+    }
+}
