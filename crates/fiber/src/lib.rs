@@ -12,6 +12,10 @@ mod readme {}
 #[doc = include_str!("../../../docs/operations.md")]
 mod operations {}
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/processes.md")]
+mod processes {}
+
 /// The contract with hosts, and everything below the everyday types.
 pub use fiber_core as core;
 /// Everything that blocks, as values that compose.
