@@ -154,3 +154,61 @@ fn loom_a_guessed_id_finds_what_belongs_to_it() {
         );
     });
 }
+
+/// A fiber ends, closes its id and is freed, while another thread looks at it through that id.
+#[test]
+fn loom_a_fiber_stays_while_somebody_looks_at_it_through_its_id() {
+    loom::model(|| {
+        let (slot, id) = Slot::open();
+        let (references, freed) = (Arc::new(AtomicUsize::new(1)), Arc::new(AtomicUsize::new(0)));
+        let looker = {
+            let (slot, freed) = (Arc::clone(&slot), Arc::clone(&freed));
+            thread::spawn(move || {
+                if slot.entry.enter(id, None).is_ok() {
+                    assert_eq!(freed.load(Ordering::Acquire), 0, "freed under our eyes");
+                    if slot.entry.exit() {
+                        slot.hand_over();
+                    }
+                }
+            })
+        };
+        let release = |freed: &AtomicUsize| {
+            if references.fetch_sub(1, Ordering::AcqRel) == 1 {
+                freed.store(1, Ordering::Release);
+            }
+        };
+        let mut kept = false;
+        let mut keep = || {
+            references.fetch_add(1, Ordering::Relaxed);
+            kept = true;
+        };
+        let keeps = slot.entry.begin_close(id, Closing::Asked, Some(&mut keep));
+        let keeps = keeps.unwrap();
+        if kept && !keeps {
+            release(&freed);
+        }
+        slot.hand_over();
+        release(&freed);
+        // The shard: what the slot has kept is dropped when nobody is inside any more.
+        for _ in 0..2 {
+            let keeps = slot.entry.word().keeps();
+            if slot.receive() {
+                if keeps {
+                    release(&freed);
+                }
+                break;
+            }
+            if slot.handed.load(Ordering::Acquire) == 0 {
+                thread::yield_now();
+            }
+        }
+        looker.join().unwrap();
+        if slot.handed.load(Ordering::Acquire) != 0 {
+            let keeps = slot.entry.word().keeps();
+            if slot.receive() && keeps {
+                release(&freed);
+            }
+        }
+        assert_eq!(freed.load(Ordering::Acquire), 1, "never freed");
+    });
+}
