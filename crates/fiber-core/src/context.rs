@@ -149,8 +149,10 @@ pub struct Context {
     locals: Locals,
     started: Cell<*const Header>,
     started_count: Cell<usize>,
-    /// A fiber did not unwind, because another one that is suspended in its own unwinding keeps
+    /// How many fibers are suspended in an unwinding that the host could not set aside: they keep
     /// the whole thread looking like that.
+    disturbing: Cell<u32>,
+    /// A fiber did not unwind, perhaps because of one of those.
     deferred: Cell<bool>,
 }
 
@@ -191,6 +193,7 @@ impl Context {
             locals: Locals::new(),
             started: Cell::new(ptr::null()),
             started_count: Cell::new(0),
+            disturbing: Cell::new(0),
             deferred: Cell::new(false),
         }
     }
@@ -390,6 +393,10 @@ impl Context {
     /// How often a fiber has let others run.
     pub fn yields(&self) -> u64 {
         self.yields.get()
+    }
+
+    pub(crate) fn disturbing(&self) -> &Cell<u32> {
+        &self.disturbing
     }
 
     pub(crate) fn no_suspend_depth(&self) -> &Cell<u32> {

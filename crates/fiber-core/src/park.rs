@@ -5,8 +5,13 @@
 //! thread, which other fibers use meanwhile: the control words of the floating-point unit, such as
 //! the rounding mode (put them back before you suspend), and C's `errno` (read it before you
 //! suspend; an error value that was made from it keeps).
+//!
+//! A destructor that runs because of a panic or a cancel may suspend, too. That its thread unwinds
+//! is set aside until it goes on (`Unwind::set_aside`): meanwhile `std::thread::panicking()` is
+//! `false` for the others, a lock of std's that they unlock is not poisoned, and a panic of theirs
+//! poisons as ever. Where the host cannot do that (`Caps::aside`), they look as if they unwound.
 
-use core::{cell::Cell, panic::Location, pin::pin, time::Duration};
+use core::{cell::Cell, convert::Infallible, panic::Location, pin::pin, time::Duration};
 
 use crate::{
     context::Context,
@@ -52,8 +57,8 @@ impl Budget {
     }
 }
 
-/// Whether a fiber that waits is unwinding. The host knows of threads only: while one fiber is
-/// suspended in its unwinding, all others of its worker look like that, too.
+/// Whether a fiber that waits is unwinding. The host knows of threads only: where it could not set
+/// a suspended fiber's unwinding aside, all others of its worker look like that, too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unwinds {
     /// Nobody was, when it was switched out.
@@ -81,9 +86,9 @@ impl Context {
             return None;
         }
         if unwinds == Unwinds::Perhaps && self.env().is_unwinding() {
-            // The thread is, and perhaps not this fiber: another may be parked inside of a drop. A
-            // second unwinding on one stack would abort, so this fiber is asked again later.
-            if fiber.interrupted().get() == 0 {
+            // A second unwinding on one stack would abort. If another's unwinding could not be set
+            // aside, it is perhaps not this fiber that unwinds: it is asked again later.
+            if self.disturbing().get() != 0 && fiber.interrupted().get() == 0 {
                 self.defer_interrupts();
             }
             return None;
@@ -108,17 +113,17 @@ impl Context {
     pub(crate) fn park(&self, fiber: &Header, waiting_for: &'static str) -> Unwinds {
         self.assert_may_suspend(waiting_for);
         fiber.waiting_for().set(waiting_for);
-        // Asked before: whoever is unwinding afterwards is somebody else.
-        let unwinds = match self.env().is_unwinding() {
-            true => Unwinds::Perhaps,
-            false => Unwinds::Not,
-        };
+        // Asked before: whoever is unwinding afterwards is perhaps somebody else.
+        let unwinding = self.env().is_unwinding();
         if fiber.wake_word().announce_park() {
             // SAFETY: `fiber` is the running one, as every caller has it from `with_fiber` (I-11).
-            unsafe { fiber.switch_out() };
+            unsafe { self.switch_out(fiber, unwinding) };
             fiber.wake_word().resumed();
         }
-        unwinds
+        match unwinding {
+            true => Unwinds::Perhaps,
+            false => Unwinds::Not,
+        }
     }
 
     /// Puts the calling `fiber` behind everybody who is ready.
@@ -128,7 +133,35 @@ impl Context {
         self.count_yield();
         self.requeue(fiber);
         // SAFETY: as in `park` (I-11); it is queued, and resumed only after it is out.
+        unsafe { self.switch_out(fiber, self.env().is_unwinding()) };
+    }
+
+    /// Lets others run until `fiber` is resumed; `unwinding` is whether it is.
+    ///
+    /// # Safety
+    /// The caller runs on this fiber's stack.
+    #[inline]
+    unsafe fn switch_out(&self, fiber: &Header, unwinding: bool) {
+        if unwinding {
+            // SAFETY: the caller's promise (I-11).
+            return unsafe { self.switch_out_unwinding(fiber) };
+        }
+        // SAFETY: the caller's promise (I-11).
         unsafe { fiber.switch_out() };
+    }
+
+    /// [`Context::switch_out`] in a destructor of a fiber that unwinds: the others do not.
+    ///
+    /// # Safety
+    /// The caller runs on this fiber's stack.
+    #[cold]
+    unsafe fn switch_out_unwinding(&self, fiber: &Header) {
+        self.env().set_aside(&mut || {
+            let still = self.env().is_unwinding();
+            let _disturbs = still.then(|| Raised::new(self.disturbing()));
+            // SAFETY: the caller's promise (I-11).
+            unsafe { fiber.switch_out() };
+        });
     }
 
     /// Ends here if `fiber`, which is the caller, was abandoned while it was switched out: it runs
@@ -417,10 +450,13 @@ impl Header {
     pub(crate) fn come_to_rest(&self) -> ! {
         self.rest();
         self.waiting_for().set("nothing: it was abandoned");
-        loop {
-            // SAFETY: it runs on its own stack (I-11).
-            unsafe { self.switch_out() };
-        }
+        let never: Infallible = Context::with_fiber("rest", |context, _| {
+            loop {
+                // SAFETY: it runs on its own stack (I-11). If it unwinds, that stays set aside.
+                unsafe { context.switch_out(self, context.env().is_unwinding()) };
+            }
+        });
+        match never {}
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use fiber_core::{
     Id, Namespace,
-    env::{SharedEnv, StackClass, Unpark},
+    env::{SharedEnv, StackClass, Unpark, WorkerId, aside},
     fiber::{Attributes, ExitReason, JoinHandle, Runnable, Spawn},
     park::mask,
     registry::{Received, Shard},
@@ -199,7 +199,7 @@ impl Builder {
         let first = SpinLock::new(Some(fiber));
         let watched = watchdog::start(&shared, self.watchdog, self.on_hog);
         let all = workers.saturating_add(self.dedicated);
-        let started = self.env.run(all, &|id| {
+        let body = |id: WorkerId| {
             if id.index() > 0 {
                 work(&shared, id, None);
                 return;
@@ -207,7 +207,9 @@ impl Builder {
             let main = first.lock().take();
             let unstarted = work(&shared, id, main);
             *first.lock() = unstarted;
-        });
+        };
+        // In a destructor the caller is perhaps unwinding; no fiber of this run is.
+        let started = aside(&*self.env, || self.env.run(all, &body));
         if let Err(error) = started {
             shared.fail(RunFault::Env(error));
         }

@@ -88,6 +88,7 @@ impl Driver {
         let mut caps = Caps::new(&KINDS);
         caps.parallel = true;
         caps.unwind = unwind::CAN_UNWIND;
+        caps.aside = host_std::works();
         caps.lossless_cancel = match self {
             Self::Ring(setup) => setup.lossless_cancel,
             // A request that still waits has not touched anything yet.

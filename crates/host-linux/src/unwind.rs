@@ -20,6 +20,10 @@ impl Unwind for Linux {
         thread::panicking()
     }
 
+    fn set_aside(&self, body: &mut dyn FnMut()) {
+        host_std::set_aside(body);
+    }
+
     fn can_unwind(&self) -> bool {
         CAN_UNWIND
     }

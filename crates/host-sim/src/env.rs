@@ -71,6 +71,7 @@ impl NodeEnv {
         caps.lossless_cancel = true;
         caps.closed_world = true;
         caps.unwind = cfg!(panic = "unwind");
+        caps.aside = host_std::works();
         caps.parallel = true;
         let helpers = shared.world.with(|world| world.config.offload_max);
         Self {
@@ -270,6 +271,10 @@ impl Unwind for NodeEnv {
 
     fn is_unwinding(&self) -> bool {
         thread::panicking()
+    }
+
+    fn set_aside(&self, body: &mut dyn FnMut()) {
+        host_std::set_aside(body);
     }
 
     fn can_unwind(&self) -> bool {

@@ -59,7 +59,10 @@ pub(crate) fn run(sim: Sim, token: Token) -> Outcome {
         until: sim.until,
         threads: Vec::new(),
     };
-    let verdict = loop_.run();
+    // Who runs a world in a destructor perhaps unwinds; whoever lives in it does not.
+    let mut verdict = None;
+    host_std::set_aside(&mut || verdict = Some(loop_.run()));
+    let verdict = verdict.expect("it has run");
     loop_.end(verdict, token)
 }
 

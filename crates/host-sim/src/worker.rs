@@ -13,7 +13,7 @@
 
 use alloc::{rc::Rc, sync::Arc};
 use core::{cell::Cell, ptr};
-use std::panic;
+use std::{panic, thread};
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use fiber_core::env::{ThreadHooks, WorkerId};
@@ -151,5 +151,9 @@ pub(crate) fn suspend() {
     // SAFETY: set at the coroutine's first instruction, and it lives at the base of the stack
     // that this very call runs on top of (I-3).
     let switch = unsafe { &*switch };
+    if thread::panicking() {
+        // The others run on the same thread of the system.
+        return host_std::set_aside(&mut || switch.suspend(()));
+    }
     switch.suspend(());
 }

@@ -44,7 +44,7 @@ pub use self::{
     room::{Place, PlaceOperation, Room},
     stacks::{ClassStats, StackClass, StackError, StackMemory, StackStats, Stacks},
     threads::{ThreadHooks, Threads},
-    unwind::{Backtrace, PanicWatch, Panicking, Payload, Unwind},
+    unwind::{Backtrace, PanicWatch, Panicking, Payload, Unwind, aside},
     watch::{Frame, Sample, ThreadNumber, Tick, Trace, Watch, Watched, Watching},
     workers::{WorkerId, Workers},
 };
@@ -112,6 +112,9 @@ pub struct Caps {
     pub lossless_cancel: bool,
     /// The worlds' fibers can be unwound; `false` in programs built with `panic = "abort"`.
     pub unwind: bool,
+    /// While a fiber waits in a destructor and unwinds, the others of its worker do not look as if
+    /// they did, see [`Unwind::set_aside`].
+    pub aside: bool,
     /// More than one worker can run at the same instant.
     pub parallel: bool,
     /// Nobody outside of a runtime can wake its fibers: when all of them are parked and nothing is
@@ -132,6 +135,7 @@ impl Caps {
             kinds: bits,
             lossless_cancel: false,
             unwind: false,
+            aside: false,
             parallel: false,
             closed_world: false,
         }

@@ -42,7 +42,33 @@ pub trait Unwind {
     /// Whether the calling thread is unwinding right now.
     fn is_unwinding(&self) -> bool;
 
+    /// Runs `body`, in which the calling thread does not look as if it unwound: it lets others use
+    /// the thread. Afterwards the thread looks as before, also when `body` unwinds.
+    ///
+    /// Called while the thread unwinds, on the stack of whoever does, which may be one that is never
+    /// resumed inside of `body`. Nothing is kept per thread across it, as in [`Unwind::catch`].
+    ///
+    /// A host may fail to, and one whose [`Caps::aside`] is `false` always does: then `body` finds
+    /// [`Unwind::is_unwinding`] true. Fibers that wait in destructors while they unwind work in any
+    /// case, but the others of their worker look as if they unwound, too, and hear of some cancels
+    /// only when that is over.
+    ///
+    /// [`Caps::aside`]: super::Caps::aside
+    fn set_aside(&self, body: &mut dyn FnMut()) {
+        body();
+    }
+
     /// Whether this program can unwind at all; `false` when built with `panic = "abort"`, where
     /// [`Unwind::throw`] is never called and a cancelled fiber sees a flag instead.
     fn can_unwind(&self) -> bool;
+}
+
+/// Runs `body`, with what unwinds around it set aside: for who runs others on the calling thread.
+pub fn aside<T>(unwind: &dyn Unwind, body: impl FnOnce() -> T) -> T {
+    if !unwind.is_unwinding() {
+        return body();
+    }
+    let (mut body, mut value) = (Some(body), None);
+    unwind.set_aside(&mut || value = body.take().map(|body| body()));
+    value.expect("a host runs it once")
 }
