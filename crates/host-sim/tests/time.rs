@@ -296,3 +296,55 @@ fn each_node_has_entropy_and_a_wall_clock_of_its_own() {
     assert_ne!(seen[0].0, seen[1].0);
     assert_ne!(seen[0].1, seen[1].1);
 }
+
+/// Does something as it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Two nodes share the thread of the system: one parks in a destructor while it unwinds, the other
+/// looks on. Returns how often the first one came back.
+fn parks_while_it_unwinds(killed_at: Option<Duration>) -> u32 {
+    let back = Arc::new(AtomicU32::new(0));
+    let mut sim = Sim::new(1);
+    let resumed = Arc::clone(&back);
+    let unwinds = sim.node("unwinds", move |env| {
+        let unwound = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
+            let _on_drop = OnDrop(|| {
+                assert!(thread::panicking());
+                (env.hooks().park)(Some(Duration::from_secs(5)));
+                assert!(thread::panicking());
+                resumed.fetch_add(1, Ordering::Relaxed);
+            });
+            std::panic::resume_unwind(Box::new(()));
+        }));
+        assert!(unwound.is_err() && !thread::panicking());
+    });
+    sim.node("looks on", |env| {
+        for _ in 0..100 {
+            (env.hooks().park)(Some(Duration::from_millis(100)));
+            assert!(!thread::panicking());
+        }
+    });
+    if let Some(at) = killed_at {
+        sim.at(at, Action::Kill(unwinds));
+    }
+    sim.run().expect_finished();
+    assert!(!thread::panicking());
+    back.load(Ordering::Relaxed)
+}
+
+#[test]
+fn a_node_that_waits_while_it_unwinds_disturbs_no_other() {
+    assert_eq!(parks_while_it_unwinds(None), 1);
+}
+
+#[test]
+fn a_node_that_is_killed_while_it_unwinds_disturbs_no_other() {
+    assert_eq!(parks_while_it_unwinds(Some(Duration::from_secs(1))), 0);
+    assert_eq!(parks_while_it_unwinds(None), 1);
+}

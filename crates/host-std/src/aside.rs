@@ -7,7 +7,10 @@ use std::{
     thread,
 };
 
-use crate::ballast::{Idle, Raised};
+use crate::{
+    ballast::{Idle, Raised},
+    memory::Memory,
+};
 
 /// How deep in each other the unwindings of one fiber may be and all be set aside.
 const DEPTH_MAX: usize = 64;
@@ -62,9 +65,13 @@ fn take() -> Option<Raised> {
 /// A ballast that was raised on a thread that ends with it.
 #[cold]
 fn new() -> Option<Raised> {
-    let thread = thread::Builder::new().name("ballast".into());
-    let raised = thread.spawn(|| Idle::new().raise()).ok()?;
-    raised.join().ok()
+    let raise = || {
+        let thread = thread::Builder::new().name("ballast".into());
+        let raised = thread.spawn(|| Idle::new().raise()).ok()?;
+        raised.join().ok()
+    };
+    // The caller's own stack may be a small one. Nothing unwinds out of this (I-9).
+    corosensei::on_stack(Memory::new(), raise)
 }
 
 fn bank<T>(visit: impl FnOnce(&mut Vec<Raised>) -> T) -> T {

@@ -32,7 +32,7 @@ unsafe impl Send for Ballast {}
 
 impl Idle {
     pub(crate) fn new() -> Self {
-        let coroutine = Coroutine::with_stack(Memory::new(), |switch, go| rounds(switch, go));
+        let coroutine = Coroutine::with_stack(Memory::new(), rounds);
         Self(Ballast(ManuallyDrop::new(coroutine)))
     }
 

@@ -1,7 +1,8 @@
 //! The stack of a ballast.
 
-use alloc::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use alloc::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
 use core::{
+    alloc::Layout,
     num::NonZeroUsize,
     ptr::{self, NonNull},
 };
@@ -34,7 +35,7 @@ impl Memory {
         }
     }
 
-    /// Whether the lower half was never written: no two ballasts go deeper than one another.
+    /// Whether the lower half was never written. No ballast goes deeper than another.
     pub(crate) fn has_room(&self) -> bool {
         // SAFETY: the lower half of the allocation, which was cleared, and nobody runs on it while
         // `self` is here to be asked (I-3).

@@ -45,8 +45,8 @@ pub trait Unwind {
     /// Runs `body`, in which the calling thread does not look as if it unwound: it lets others use
     /// the thread. Afterwards the thread looks as before, also when `body` unwinds.
     ///
-    /// Called while the thread unwinds, on the stack of whoever does, which may be one that is never
-    /// resumed inside of `body`. Nothing is kept per thread across it, as in [`Unwind::catch`].
+    /// Called while the thread unwinds, on the stack of whoever does, which may be never resumed
+    /// inside of `body`. Nothing is kept per thread across it, as in [`Unwind::catch`].
     ///
     /// A host may fail to, and one whose [`Caps::aside`] is `false` always does: then `body` finds
     /// [`Unwind::is_unwinding`] true. Fibers that wait in destructors while they unwind work in any

@@ -125,6 +125,7 @@ macro_rules! __each_law {
                 each_worker_runs_once_and_run_waits_for_all
                 what_is_thrown_is_caught_with_its_payload
                 a_panic_is_told_of_before_it_unwinds
+                what_is_set_aside_is_out_of_sight_and_comes_back
                 an_offloaded_job_runs_and_wakes_its_port
                 a_chooser_stays_in_range
             ]

@@ -111,6 +111,10 @@ const CAUGHT: &[(Fault, &str)] = &[
         "a_panic_is_told_of_before_it_unwinds",
     ),
     (
+        Fault::AsideIsInSight,
+        "what_is_set_aside_is_out_of_sight_and_comes_back",
+    ),
+    (
         Fault::OffloadForgets,
         "an_offloaded_job_runs_and_wakes_its_port",
     ),

@@ -12,7 +12,7 @@ use core::{
 use std::{sync::Mutex, thread};
 
 use super::{bench::Bench, rig::PATIENCE};
-use crate::env::{Instant, Site, StackClass, StackMemory, Stacks};
+use crate::env::{Env, Instant, Site, StackClass, StackMemory, Stacks};
 
 pub(super) fn clocks_never_go_back(bench: &Bench<'_>) {
     bench.port(&[], |rig| {
@@ -362,6 +362,46 @@ pub(super) fn a_panic_is_told_of_before_it_unwinds(bench: &Bench<'_>) {
         assert!(thrown.is_err(), "it was thrown");
         assert_eq!(count(), 1, "what is thrown is no new panic");
     });
+}
+
+pub(super) fn what_is_set_aside_is_out_of_sight_and_comes_back(bench: &Bench<'_>) {
+    bench.port(&[], |rig| {
+        let env = rig.env;
+        if !env.can_unwind() {
+            assert!(!env.caps().aside, "there is nothing to be set aside");
+            return;
+        }
+        for depth in 1..=3 {
+            // Asserted afterwards: a panic in a destructor of something that unwinds aborts.
+            let seen = Mutex::new(Vec::new());
+            let look = || seen.lock().expect("no panic").push(env.is_unwinding());
+            unwind(env, depth, &|| {
+                env.set_aside(&mut || {
+                    look();
+                    unwind(env, 1, &look);
+                    look();
+                });
+                look();
+            });
+            let still = !env.caps().aside;
+            let seen = seen.into_inner().expect("no panic");
+            assert_eq!(seen, [still, true, still, true], "aside, and back");
+        }
+    });
+}
+
+/// Throws, catches it, and runs `body` in between: in the unwinding of a destructor of a destructor
+/// and so on.
+fn unwind(env: &dyn Env, depth: usize, body: &dyn Fn()) {
+    let caught = env.catch(&mut || {
+        let _guard = OnDrop(|| match depth {
+            1 => body(),
+            _ => unwind(env, depth - 1, body),
+        });
+        env.throw(Box::new(depth));
+    });
+    let caught = caught.expect_err("it was thrown");
+    assert_eq!(caught.downcast_ref(), Some(&depth), "the payload");
 }
 
 struct OnDrop<F: FnMut()>(F);

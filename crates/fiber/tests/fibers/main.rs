@@ -19,3 +19,4 @@ mod stacks;
 #[expect(dead_code, reason = "the tests of the scheduler use more of it")]
 #[path = "../scheduler/support.rs"]
 mod support;
+mod unwinding;

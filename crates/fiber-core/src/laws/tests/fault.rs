@@ -15,6 +15,7 @@ pub(super) enum Fault {
     LastWorkerMissing,
     CatchLosesThePayload,
     PanicsAreNotTold,
+    AsideIsInSight,
     OffloadForgets,
     ChooserOutOfRange,
     WaitsWhenItMustNot,

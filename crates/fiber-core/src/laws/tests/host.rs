@@ -45,6 +45,7 @@ impl MemoryEnv {
             caps = Caps::new(&[RequestKind::Nop]);
             caps.unwind = true;
         }
+        caps.aside |= fault == Fault::AsideIsInSight;
         Arc::new(Self {
             inner,
             shared: Arc::new(Mutex::new(Shared::new())),
