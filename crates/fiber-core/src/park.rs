@@ -11,7 +11,7 @@
 //! `false` for the others, a lock of std's that they unlock is not poisoned, and a panic of theirs
 //! poisons as ever. Where the host cannot do that (`Caps::aside`), they look as if they unwound.
 
-use core::{cell::Cell, convert::Infallible, panic::Location, pin::pin, time::Duration};
+use core::{cell::Cell, panic::Location, pin::pin, time::Duration};
 
 use crate::{
     context::Context,
@@ -450,13 +450,12 @@ impl Header {
     pub(crate) fn come_to_rest(&self) -> ! {
         self.rest();
         self.waiting_for().set("nothing: it was abandoned");
-        let never: Infallible = Context::with_fiber("rest", |context, _| {
-            loop {
+        loop {
+            Context::with_fiber("rest", |context, _| {
                 // SAFETY: it runs on its own stack (I-11). If it unwinds, that stays set aside.
                 unsafe { context.switch_out(self, context.env().is_unwinding()) };
-            }
-        });
-        match never {}
+            });
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How processes end, and what is told of it.
 
 use core::time::Duration;
-use std::panic::resume_unwind;
+use std::{panic::resume_unwind, thread::panicking};
 
 use fiber::{
     End, Process, SHUTDOWN, catch_unwind, fail, mask,
@@ -181,4 +181,38 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
     }
+}
+
+/// Waits for ever as it is dropped.
+struct Stays;
+
+impl Drop for Stays {
+    fn drop(&mut self) {
+        loop {
+            sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn one_that_is_abandoned_in_its_unwinding_leaves_no_thread_panicking() {
+    let linux = host_linux::Linux::new(host_linux::Config::default()).unwrap();
+    let run = fiber::Runtime::builder(linux).workers(1).run(|| {
+        let process = Process::builder()
+            .grace(Duration::from_millis(5))
+            .spawn(|| {
+                let _stays = Stays;
+                resume_unwind(Box::new("as planned"));
+            });
+        let process = process.unwrap();
+        sleep(Duration::from_millis(1));
+        process.kill("now");
+        let exit = process.join().unwrap_err();
+        assert!(!exit.report.is_clean(), "{exit}");
+        assert!(!panicking());
+        sleep(Duration::from_millis(5));
+        assert!(!panicking());
+    });
+    run.unwrap();
+    assert!(!panicking());
 }
