@@ -3,8 +3,8 @@
 //! - `linear`: each call takes effect at one moment between its begin and its end. Recorded
 //!   histories are checked against a sequential model.
 //! - `sequences`: each does what its model does, waiting included. Random sequences, shrunk.
-//! - `kills`: a kill hurts nobody else: each fiber and each process of some programs is killed at each
-//!   moment.
+//! - `kills`: a kill hurts nobody else. Each fiber and each process of some programs is killed at
+//!   each moment.
 //! - `cancels`: a cancel loses nothing, wherever it hits. One victim is cancelled at each of its
 //!   suspensions.
 //!
