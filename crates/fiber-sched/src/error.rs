@@ -7,7 +7,7 @@ use fiber_core::{
     registry::Full,
 };
 
-use crate::report::AllAsleep;
+use crate::{process::NoProcess, report::AllAsleep};
 
 /// Why [`Builder::run`](crate::Builder::run) gives no value.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,9 @@ pub enum SpawnError {
     /// The process has ended.
     #[error("the process has ended")]
     ProcessEnded,
+    /// It was to be linked, and the caller is in the runtime's first process.
+    #[error(transparent)]
+    NoProcess(#[from] NoProcess),
     /// There is no id left for a process.
     #[error(transparent)]
     Ids(Full),

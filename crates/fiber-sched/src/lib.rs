@@ -19,6 +19,7 @@ mod future;
 mod gate;
 mod hog;
 mod idle;
+mod inbox;
 mod join_set;
 mod lane;
 mod local;
@@ -46,7 +47,10 @@ pub use crate::{
     future::{FiberFuture, into_future},
     hog::{HogKind, HogReport, WaitingFiber},
     join_set::{JoinNext, JoinSet, NotYet},
-    process::{End, Exit, ExitReport, Process, ProcessBuilder, ProcessHandle, SHUTDOWN, fail},
+    process::{
+        CallError, End, Exit, ExitReport, Exits, Monitor, NameError, NoProcess, Process,
+        ProcessBuilder, ProcessHandle, Reply, SHUTDOWN, fail, register, unregister, whereis,
+    },
     report::{AllAsleep, ParkedFiber},
     runtime::{Runtime, is_running},
     scope::{

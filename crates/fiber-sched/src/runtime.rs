@@ -6,7 +6,7 @@ use core::{fmt, panic::Location};
 use fiber_core::{context::Context, env::SharedEnv, fiber::JoinHandle};
 
 use crate::{
-    builder::Builder, error::SpawnError, local::Local, shared::Shared,
+    builder::Builder, error::SpawnError, local::Local, process::Process, shared::Shared,
     spawn::Builder as FiberBuilder, stats::Stats,
 };
 
@@ -100,6 +100,11 @@ impl Runtime {
     pub fn workers(&self) -> (usize, usize) {
         let sharing = self.shared.sharing().len();
         (sharing, self.shared.lanes.len() - sharing)
+    }
+
+    /// The process that is registered under this name, see [`register`](crate::register).
+    pub fn whereis(&self, name: &str) -> Option<Process> {
+        self.shared.whereis(name)
     }
 
     /// The world that it runs in.

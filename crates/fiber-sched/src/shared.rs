@@ -17,7 +17,7 @@ use crate::{
     idle::Idle,
     lane::Lane,
     primitive::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
-    process::Children,
+    process::{Children, Names},
     quiet::Quiet,
     report::ParkedFiber,
     rest::Rest,
@@ -76,6 +76,7 @@ pub(crate) struct Shared {
     abandoned: AtomicBool,
     /// The processes that the first one has made.
     pub(crate) processes: Children,
+    pub(crate) names: Names,
 }
 
 impl Shared {
@@ -111,6 +112,7 @@ impl Shared {
             asleep_reported: AtomicUsize::new(0),
             abandoned: AtomicBool::new(false),
             processes: Children::default(),
+            names: Names::default(),
         })
     }
 

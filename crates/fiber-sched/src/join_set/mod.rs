@@ -19,9 +19,9 @@ use fiber_core::{
     timeout::Elapsed,
 };
 
-use self::ended::{Ended, Watch};
+use self::ended::Watch;
 pub use self::operation::JoinNext;
-use crate::{error::SpawnError, spawn::Builder};
+use crate::{error::SpawnError, inbox::Inbox, spawn::Builder};
 
 /// Any number of fibers, whose results come in the order in which they end.
 ///
@@ -49,7 +49,7 @@ use crate::{error::SpawnError, spawn::Builder};
 /// ```
 pub struct JoinSet<T> {
     members: Members<T>,
-    ended: Arc<Ended>,
+    ended: Arc<Inbox<usize>>,
 }
 
 /// The handles of fibers whose results were not taken, by key.
@@ -66,7 +66,7 @@ impl<T> JoinSet<T> {
                 handles: Vec::new(),
                 free: Vec::new(),
             },
-            ended: Arc::new(Ended::new()),
+            ended: Arc::new(Inbox::new()),
         }
     }
 
@@ -193,7 +193,7 @@ impl Builder {
             }
             Err(error) => {
                 // Whatever was made of it has ended, and may have said so.
-                set.ended.withdraw(key);
+                set.ended.retain(|other| *other != key);
                 set.members.free.push(key);
                 Err(error)
             }

@@ -38,7 +38,7 @@ unsafe impl<T> Operation for JoinNext<'_, T> {
     }
 
     fn try_now(&mut self) -> Option<u16> {
-        self.key.set(self.set.ended.take());
+        self.key.set(self.set.ended.try_take());
         (self.key.get().is_some() || self.set.is_empty()).then_some(0)
     }
 

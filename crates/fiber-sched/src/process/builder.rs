@@ -18,6 +18,7 @@ use super::{
     Process,
     end::{End, Exit},
     life::{Children, Life},
+    link::{Links, NoProcess},
 };
 use crate::{
     error::SpawnError, primitive::AtomicBool, runtime::Runtime, spawn::Builder as FiberBuilder,
@@ -31,6 +32,7 @@ pub struct Builder {
     limits: Limits,
     stack: Option<StackClass>,
     grace: Duration,
+    linked: bool,
 }
 
 impl Builder {
@@ -40,6 +42,7 @@ impl Builder {
             limits: Limits::NONE,
             stack: None,
             grace: Duration::from_secs(5),
+            linked: false,
         }
     }
 
@@ -83,6 +86,16 @@ impl Builder {
         Self { grace, ..self }
     }
 
+    /// Links it to the process that starts it, see [`Process::link`], before it runs: there is no
+    /// moment at which it could end unseen. In the runtime's first process, which has no links,
+    /// starting it is an error.
+    pub fn linked(self) -> Self {
+        Self {
+            linked: true,
+            ..self
+        }
+    }
+
     /// Starts the process: `main` runs on its first fiber, and it ends with that. What it has left
     /// by then, fibers, ids and children, is ended, too.
     ///
@@ -113,6 +126,9 @@ impl Builder {
         let shared = runtime.shared_arc();
         let parent = Context::with(|context| context.and_then(Context::process));
         let parent = parent.map(Process::from_record);
+        if self.linked && parent.is_none() {
+            return Err(NoProcess.into());
+        }
         let life = Life {
             shared: Arc::clone(shared),
             parent: parent.clone(),
@@ -122,6 +138,8 @@ impl Builder {
             is_ending: AtomicBool::new(false),
             ended: Latch::new(),
             exit: SpinLock::new(None),
+            links: Links::default(),
+            registered: SpinLock::new(None),
         };
         let workers = shared.lanes.len();
         let (record, first) = Record::new(self.name.clone(), self.limits, workers, Box::new(life));
@@ -132,6 +150,9 @@ impl Builder {
         named?;
         let process = Process::from_record(record);
         process.siblings().add(&process);
+        if let (true, Some(parent)) = (self.linked, &parent) {
+            parent.link_to(&process);
+        }
         // The parent's death tells those children that it finds: it was before, or finds this one.
         if let Some(parent) = parent
             && parent.is_ending()

@@ -23,6 +23,8 @@ use fiber_core::{
 use super::{
     Children, Process,
     end::{End, Exit, ExitReport},
+    link::tell_links,
+    name::unregister,
     sweep::Sweep,
 };
 use crate::{
@@ -40,9 +42,13 @@ const NO_STACK: Duration = Duration::from_millis(10);
 impl Process {
     /// Raises the stage and sees to it that the process ends. Legal from any thread.
     pub(super) fn begin_to_end(&self, stage: Stage, reason: &Reason) {
-        if !self.record().raise(stage, reason) {
-            return;
+        if self.record().raise(stage, reason) {
+            self.goes_on_to_end(stage, reason);
         }
+    }
+
+    /// The stage was raised, by the caller: the process is made to heed it.
+    pub(super) fn goes_on_to_end(&self, stage: Stage, reason: &Reason) {
         let life = self.life();
         let begun = life.is_ending.swap(true, Ordering::AcqRel);
         // Now, and not when the guardian comes to it.
@@ -173,10 +179,12 @@ pub(super) fn finish(process: &Process, report: ExitReport) {
         end,
         report,
     });
-    *life.exit.lock() = Some(exit);
+    *life.exit.lock() = Some(Arc::clone(&exit));
     // It may be closed already, at a broken end.
     let _ = life.shared.env.id_space().close(process.id());
     process.siblings().remove(process);
+    drop(unregister(process));
+    tell_links(process, &exit);
     life.ended.open();
 }
 

@@ -27,6 +27,9 @@ pub enum End {
     /// It was killed.
     #[error("killed: {0}")]
     Killed(Reason),
+    /// One that it was linked to has ended like this, perhaps through others in between.
+    #[error("was linked to {0}")]
+    Linked(Arc<Exit>),
     /// Its main function never ran, for want of a stack.
     #[error("not started: {0}")]
     NotStarted(Arc<str>),
@@ -37,11 +40,12 @@ pub enum End {
 
 impl End {
     /// Whether this is how a process is meant to end: it has returned, or was cancelled for
-    /// [`SHUTDOWN`](super::SHUTDOWN).
+    /// [`SHUTDOWN`](super::SHUTDOWN), or linked to one that was.
     pub fn is_normal(&self) -> bool {
         match self {
             Self::Returned => true,
             Self::Cancelled(reason) => reason.message() == super::SHUTDOWN.message(),
+            Self::Linked(exit) => exit.end.is_normal(),
             _ => false,
         }
     }
@@ -58,7 +62,7 @@ impl End {
 }
 
 /// What is told of a process that has ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exit {
     /// Which one.

@@ -8,6 +8,7 @@ use fiber_core::{operation::Latch, process::Record, spin::SpinLock};
 use super::{
     Process,
     end::{End, Exit},
+    link::Links,
 };
 use crate::{primitive::AtomicBool, shared::Shared};
 
@@ -26,6 +27,9 @@ pub(crate) struct Life {
     pub(super) is_ending: AtomicBool,
     pub(super) ended: Latch,
     pub(super) exit: SpinLock<Option<Arc<Exit>>>,
+    pub(super) links: Links,
+    /// The name under which it is found.
+    pub(super) registered: SpinLock<Option<Arc<str>>>,
 }
 
 impl Life {

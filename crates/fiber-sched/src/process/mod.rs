@@ -5,12 +5,17 @@
 //! order (I-5). Then whoever waits for its end is told.
 //!
 //! Read in this order: `builder` (making one), `life` (what it is), `end` (how it ended), `death`
-//! (how that is brought about) and `sweep` (how workers take part).
+//! (how that is brought about) and `sweep` (how workers take part). Then who is told of it:
+//! `monitor`, `link`, `name` and `call`.
 
 mod builder;
+mod call;
 mod death;
 mod end;
 mod life;
+mod link;
+mod monitor;
+mod name;
 mod sweep;
 
 use alloc::{sync::Arc, vec::Vec};
@@ -27,11 +32,16 @@ use fiber_core::{
 
 pub use self::{
     builder::{Builder as ProcessBuilder, ProcessHandle},
+    call::{CallError, Reply},
     end::{End, Exit, ExitReport},
+    link::{Exits, NoProcess},
+    monitor::Monitor,
+    name::{NameError, register, unregister, whereis},
 };
 pub(crate) use self::{
     death::{end_all, finish_all},
     life::{Children, Life},
+    name::Names,
     sweep::Sweeps,
 };
 use crate::{error::SpawnError, runtime::Runtime, spawn::Builder as FiberBuilder};
@@ -162,10 +172,7 @@ impl Process {
         let life = self.life();
         life.ended
             .wait_operation("the end of a process")
-            .wrap(|()| {
-                let exit = life.exit.lock().clone();
-                exit.expect("written before the latch is opened")
-            })
+            .wrap(|()| self.exit())
     }
 
     /// Starts a fiber of this process, as [`spawn`](crate::spawn()) does one of the caller's.

@@ -5,7 +5,11 @@
 
 extern crate alloc;
 
+mod calls;
 mod endings;
+mod links;
+mod monitors;
+mod names;
 mod runs;
 #[path = "../scheduler/support.rs"]
 #[expect(dead_code, reason = "it is the scheduler tests', too")]
