@@ -49,7 +49,8 @@ pub use crate::{
     join_set::{JoinNext, JoinSet, NotYet},
     process::{
         CallError, End, Exit, ExitReport, Exits, Monitor, NameError, NoProcess, Process,
-        ProcessBuilder, ProcessHandle, Reply, SHUTDOWN, fail, register, unregister, whereis,
+        ProcessBuilder, ProcessHandle, Reply, SHUTDOWN, fail, register, supervisor, unregister,
+        whereis,
     },
     report::{AllAsleep, ParkedFiber},
     runtime::{Runtime, is_running},

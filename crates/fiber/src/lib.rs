@@ -38,8 +38,8 @@ pub use fiber_sched::{
     cancelled_operation, catch_unwind, charge, checkpoint, current, defer, fail, fiber_local,
     into_future, is_cancelled, is_running, join, mask, no_suspend, on_big_stack, park,
     park_timeout, race, register, scope, sleep, sleep_until, spawn, spawn_any, spawn_local,
-    spawn_many, spawn_when, time, timeout, try_blocking, try_join, try_scope, unmask, unregister,
-    whereis, worker_local, yield_now,
+    spawn_many, spawn_when, supervisor, time, timeout, try_blocking, try_join, try_scope, unmask,
+    unregister, whereis, worker_local, yield_now,
 };
 /// Locks and channels.
 pub use fiber_sync as sync;

@@ -33,6 +33,7 @@ pub struct Builder {
     stack: Option<StackClass>,
     grace: Duration,
     linked: bool,
+    stops_children: bool,
 }
 
 impl Builder {
@@ -43,6 +44,7 @@ impl Builder {
             stack: None,
             grace: Duration::from_secs(5),
             linked: false,
+            stops_children: false,
         }
     }
 
@@ -84,6 +86,21 @@ impl Builder {
     /// is killed; and after as long again what has not ended is abandoned.
     pub fn grace(self, grace: Duration) -> Self {
         Self { grace, ..self }
+    }
+
+    pub(super) fn grace_at_least(self, grace: Duration) -> Self {
+        Self {
+            grace: self.grace.max(grace),
+            ..self
+        }
+    }
+
+    /// When it is cancelled its children are not: its main function ends them in its own order.
+    pub(super) fn stops_children(self) -> Self {
+        Self {
+            stops_children: true,
+            ..self
+        }
     }
 
     /// Links it to the process that starts it, see [`Process::link`], before it runs: there is no
@@ -139,6 +156,8 @@ impl Builder {
             ended: Latch::new(),
             exit: SpinLock::new(None),
             links: Links::default(),
+            stops_children: self.stops_children,
+            commands: SpinLock::new(None),
             registered: SpinLock::new(None),
         };
         let workers = shared.lanes.len();

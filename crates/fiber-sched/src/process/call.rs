@@ -51,7 +51,7 @@ struct Answer<R> {
 }
 
 impl<R> Reply<R> {
-    pub(super) fn new() -> (Self, Awaited<R>) {
+    pub(in crate::process) fn new() -> (Self, Awaited<R>) {
         let answer = Arc::new(Answer {
             value: SpinLock::new(None),
             settled: Latch::new(),
@@ -97,16 +97,17 @@ impl<R> fmt::Debug for Reply<R> {
 }
 
 /// The other end of a [`Reply`].
-pub(super) struct Awaited<R>(Arc<Answer<R>>);
+pub(in crate::process) struct Awaited<R>(Arc<Answer<R>>);
 
 impl<R> Awaited<R> {
     /// The operation that waits until it was sent or dropped; `None` then.
-    pub(super) fn operation(&self) -> impl Operation<Output = Option<R>> + '_ {
+    pub(in crate::process) fn operation(&self) -> impl Operation<Output = Option<R>> + '_ {
         let settled = self.0.settled.wait_operation("an answer");
         settled.wrap(|()| self.taken())
     }
 
-    fn taken(&self) -> Option<R> {
+    /// The answer, if there is one.
+    pub(in crate::process) fn taken(&self) -> Option<R> {
         self.0.value.lock().take()
     }
 }

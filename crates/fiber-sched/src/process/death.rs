@@ -53,15 +53,21 @@ impl Process {
         let begun = life.is_ending.swap(true, Ordering::AcqRel);
         // Now, and not when the guardian comes to it.
         drop(Sweep::start(&life.shared, self.record()));
+        if stage > Stage::Cancelled || !life.stops_children {
+            self.end_children(stage, reason);
+        }
+        if !begun {
+            Guardian::start(self.clone());
+        }
+    }
+
+    fn end_children(&self, stage: Stage, reason: &Reason) {
         let for_children = match stage {
             Stage::Cancelled if *reason == MAIN_ENDED => &PARENT_ENDED,
             _ => reason,
         };
-        for child in life.children.all() {
+        for child in self.life().children.all() {
             child.begin_to_end(stage, for_children);
-        }
-        if !begun {
-            Guardian::start(self.clone());
         }
     }
 
@@ -133,6 +139,8 @@ fn see_to(process: &Process) {
     }
     report.fibers_abandoned = record.abandoned();
     report.fibers_running = record.fibers();
+    // Those that its main function was to end, and has not.
+    process.end_children(Stage::Cancelled, &record.reason());
     for child in life.children.all() {
         perform(
             child

@@ -9,6 +9,7 @@ use super::{
     Process,
     end::{End, Exit},
     link::Links,
+    supervisor::Commands,
 };
 use crate::{primitive::AtomicBool, shared::Shared};
 
@@ -28,6 +29,10 @@ pub(crate) struct Life {
     pub(super) ended: Latch,
     pub(super) exit: SpinLock<Option<Arc<Exit>>>,
     pub(super) links: Links,
+    /// Whether its main function sees to the end of its children when it is cancelled.
+    pub(super) stops_children: bool,
+    /// What it is asked, if it is a supervisor.
+    pub(super) commands: SpinLock<Option<Arc<Commands>>>,
     /// The name under which it is found.
     pub(super) registered: SpinLock<Option<Arc<str>>>,
 }

@@ -6,7 +6,7 @@
 //!
 //! Read in this order: `builder` (making one), `life` (what it is), `end` (how it ended), `death`
 //! (how that is brought about) and `sweep` (how workers take part). Then who is told of it:
-//! `monitor`, `link`, `name` and `call`.
+//! `monitor`, `link`, `name` and `call`; and `supervisor`, on top of all that.
 
 mod builder;
 mod call;
@@ -16,6 +16,8 @@ mod life;
 mod link;
 mod monitor;
 mod name;
+mod shutdown;
+pub mod supervisor;
 mod sweep;
 
 use alloc::{sync::Arc, vec::Vec};
