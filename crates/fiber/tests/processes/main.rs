@@ -11,6 +11,7 @@ mod links;
 mod monitors;
 mod names;
 mod runs;
+mod supervisors;
 #[path = "../scheduler/support.rs"]
 #[expect(dead_code, reason = "it is the scheduler tests', too")]
 mod support;

@@ -27,9 +27,9 @@ use crate::error::SpawnError;
 /// A supervisor that runs. A value of this type is a handle; dropping it changes nothing.
 ///
 /// A supervisor is a process, and its children are its child processes: whatever becomes of it,
-/// they end with it. It starts them in order, ends them in the reverse order, one after another, and
-/// starts those again that end as they should not, see [`Restart`] and [`Strategy`]. A child is
-/// started again when the old one's death is complete: its ports can be bound, its name taken.
+/// they end with it. It starts them in order, ends them in the reverse order, one after another,
+/// and starts those again that end as they should not, see [`Restart`] and [`Strategy`]. A child
+/// is started again when the old one's death is complete: its ports can be bound, its name taken.
 ///
 /// It does what OTP's supervisors do, with these differences:
 /// - when the intensity is exceeded it ends as [`End::Failed`](crate::End::Failed), not as shut
