@@ -9,7 +9,7 @@ use fiber::{
     sleep, spawn, sync::channel, yield_now,
 };
 
-use crate::world::everywhere;
+use crate::{support::on_linux, world::everywhere};
 
 fn parked() -> ProcessHandle<()> {
     Process::builder().spawn(park).unwrap()
@@ -319,10 +319,10 @@ fn a_ring_of_links_ends_as_one() {
 
 #[test]
 fn a_link_reaches_into_another_runtime() {
-    crate::support::on_linux(2, || {
+    on_linux(2, || {
         let (told, tells) = channel::bounded(1);
         let other = std::thread::spawn(move || {
-            crate::support::on_linux(1, || {
+            on_linux(1, || {
                 let process = parked();
                 told.send(process.process().clone()).unwrap();
                 linked_end(process).process
@@ -349,4 +349,30 @@ fn who_was_cancelled_before_ends_as_cancelled() {
         let exit = Monitor::of(slow.id()).wait();
         assert!(!matches!(exit.end, End::Linked(_)), "{exit}");
     });
+}
+
+#[test]
+fn an_unlink_in_the_middle_of_a_death_is_heard_or_came_too_late() {
+    for workers in [2, 4] {
+        on_linux(workers, || {
+            for _ in 0..10 {
+                let dies = parked();
+                let peers: Vec<_> = (0..100).map(|_| parked()).collect();
+                for peer in &peers {
+                    peer.process().link_to(dies.process());
+                }
+                dies.kill("now");
+                // They are told one after another, while this one unlinks the last.
+                let (first, last) = (peers[0].process(), peers[99].process());
+                while !first.is_ending() {
+                    yield_now();
+                }
+                last.unlink_from(dies.process());
+                let too_late = last.is_ending();
+                dies.join().unwrap_err();
+                assert_eq!(last.is_ending(), too_late);
+                peers.iter().for_each(|peer| peer.cancel("over"));
+            }
+        });
+    }
 }

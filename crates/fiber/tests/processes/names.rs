@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use fiber::{NameError, Process, Runtime, park, register, sleep, spawn, unregister, whereis};
 
-use crate::world::everywhere;
+use crate::{support::on_linux, world::everywhere};
 
 #[test]
 fn a_registered_process_is_found_until_it_has_ended() {
@@ -86,5 +86,25 @@ fn a_name_that_many_want_goes_to_one() {
             .count();
         assert_eq!(won, 1);
         assert_eq!(whereis("ledger"), None);
+    });
+}
+
+#[test]
+fn nobody_sees_the_end_of_a_process_before_its_name_is_free() {
+    on_linux(2, || {
+        for _ in 0..300 {
+            let process = Process::builder().spawn(park).unwrap();
+            register("ledger", process.process()).unwrap();
+            let (runtime, dies) = (Runtime::current().unwrap(), process.process().clone());
+            let thread = std::thread::spawn(move || {
+                while !dies.has_ended() {
+                    core::hint::spin_loop();
+                }
+                runtime.whereis("ledger")
+            });
+            process.kill("now");
+            process.join().unwrap_err();
+            assert_eq!(fiber::blocking(move || thread.join().unwrap()), None);
+        }
     });
 }
