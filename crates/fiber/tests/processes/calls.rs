@@ -190,6 +190,9 @@ fn a_plain_thread_may_call() {
         let thread = std::thread::spawn(move || {
             let answer = callee.call(LONG, |reply| requests.send_operation((6, reply)));
             callee.kill("now");
+            // This one may be served yet, and ends in any case.
+            let _ = callee.call(LONG, |reply| requests.send_operation((6, reply)));
+            callee.monitor().wait();
             let down = callee.call(LONG, |reply| requests.send_operation((6, reply)));
             (answer.unwrap(), down.is_err())
         });
