@@ -24,6 +24,7 @@ use crate::{
     blocking::Helpers,
     dice::Dice,
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, WorkerId, hooks},
+    error::Stale,
     fiber::{Bands, FiberQueue, Header, Inbox, Priority, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
@@ -39,6 +40,7 @@ mod drive;
 mod glance;
 mod life;
 mod probe;
+mod refuse;
 mod stacks;
 
 pub(crate) use self::probe::Probe;
@@ -73,6 +75,9 @@ pub trait Schedule {
     /// Has every worker in `workers` (bits by index modulo 64), this one included, cancel its
     /// requests on a descriptor.
     fn cancel_on(&self, workers: u64, descriptor: RawDescriptor);
+
+    /// A fiber of `process` has used an id that is refused.
+    fn refused(&self, process: &Arc<Record>, stale: &Stale);
 
     /// The scheduler itself, for its own functions to find it again.
     fn as_any(&self) -> &dyn Any;

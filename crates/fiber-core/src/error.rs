@@ -1,19 +1,27 @@
 //! What can go wrong with a request, in terms that every host shares.
 
-use crate::id::Id;
+use core::fmt;
+
+use crate::{id::Id, registry::Full};
 
 /// Why a request failed: a portable kind to match on, and the host's own number for the curious.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind}")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoError {
     kind: IoErrorKind,
+    stale: Option<StaleReason>,
     code: i32,
 }
+
+const _: () = assert!(size_of::<IoError>() == 8, "completions carry it");
 
 impl IoError {
     /// An error that a host reports, with its own error number.
     pub const fn new(kind: IoErrorKind, code: i32) -> Self {
-        Self { kind, code }
+        Self {
+            kind,
+            stale: None,
+            code,
+        }
     }
 
     /// What to match on.
@@ -25,7 +33,23 @@ impl IoError {
     pub const fn code(&self) -> i32 {
         self.code
     }
+
+    /// Why an id was refused, if the kind is `Stale`.
+    pub const fn stale_reason(&self) -> Option<StaleReason> {
+        self.stale
+    }
 }
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.stale {
+            Some(reason) => write!(f, "the id is stale: {reason}"),
+            None => fmt::Display::fmt(&self.kind, f),
+        }
+    }
+}
+
+impl core::error::Error for IoError {}
 
 impl From<IoErrorKind> for IoError {
     fn from(kind: IoErrorKind) -> Self {
@@ -94,11 +118,15 @@ pub enum IoErrorKind {
     ForeignRuntime,
     #[error("the process is at its limit of ids: close some, or raise its `Limits::ids`")]
     ProcessIds,
+    #[error("others are using it: hand it over when they are through")]
+    Busy,
+    #[error("the process that was to have it has ended")]
+    ProcessEnded,
 }
 
-/// An id that names nothing any more.
+/// An id that is refused, mostly because it names nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{id} is stale: {reason}")]
+#[error("{id} is refused: {reason}")]
 #[non_exhaustive]
 pub struct Stale {
     /// The id that was offered.
@@ -137,10 +165,27 @@ pub enum StaleReason {
     WrongNamespace,
     #[error("the process that owned it has died")]
     OwnerDied,
+    #[error("what it named was handed over to another process, under another id")]
+    Transferred,
+    #[error("it names what runs, a fiber or a process: cancel that instead")]
+    Runs,
 }
 
 impl From<Stale> for IoError {
-    fn from(_: Stale) -> Self {
-        IoErrorKind::Stale.into()
+    fn from(stale: Stale) -> Self {
+        Self {
+            stale: Some(stale.reason),
+            ..IoErrorKind::Stale.into()
+        }
+    }
+}
+
+impl From<Full> for IoError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Shard { .. } => IoErrorKind::TooManyDescriptors,
+            Full::Process(_) => IoErrorKind::ProcessIds,
+        }
+        .into()
     }
 }

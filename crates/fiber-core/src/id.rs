@@ -7,8 +7,21 @@
 //! 63       32 31       16 15        0
 //! |   key    | namespace | generation |     generation 0 is never issued, so the word 0 is no id
 //! ```
+//!
+//! Every resource has one owner, a process, with whose end its id goes stale. Whoever knows an id
+//! may use it; [`dup_to`] shares what it names with another process, [`transfer_to`] gives it away:
+//!
+//! ```text
+//!              owner ─ id ─┐                                    owner ─ id: stale, Transferred
+//!   dup_to                 ├─ socket               transfer_to
+//!              other ─ new ┘ closed with the last               other ─ new ─── socket
+//! ```
+
+mod share;
 
 use core::{fmt, num::NonZeroU64};
+
+pub use self::share::{check, close, close_handle, describe, dup_to, transfer_to};
 
 const _: () = assert!(
     size_of::<Option<Id>>() == 8,
@@ -83,6 +96,22 @@ impl fmt::Display for Id {
             self.generation()
         )
     }
+}
+
+/// What an id names, as [`describe`] tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Description {
+    /// The id.
+    pub id: Id,
+    /// What kind of thing it names.
+    pub kind: Namespace,
+    /// The process that owns it.
+    pub owner: Option<Id>,
+    /// How many use it at this moment, or have something going on with it.
+    pub users: u64,
+    /// Whether somebody has begun to close it: it is gone when its last user has left.
+    pub is_closing: bool,
 }
 
 /// The kind of thing that an id names. Ids of two namespaces never mix.

@@ -366,6 +366,30 @@ impl Drop for Membership {
     }
 }
 
+/// Whose an id may be: a process, or, as `None`, the runtime's first one.
+pub trait Owner {
+    /// The process, if it is not the first one.
+    fn record(&self) -> Option<&Arc<Record>>;
+}
+
+impl Owner for Arc<Record> {
+    fn record(&self) -> Option<&Arc<Record>> {
+        Some(self)
+    }
+}
+
+impl<O: Owner> Owner for Option<O> {
+    fn record(&self) -> Option<&Arc<Record>> {
+        self.as_ref().and_then(O::record)
+    }
+}
+
+impl<O: Owner> Owner for &O {
+    fn record(&self) -> Option<&Arc<Record>> {
+        (**self).record()
+    }
+}
+
 /// Whose something is to be: a process that cannot end meanwhile, or, as `None`, the runtime's
 /// first one.
 pub(crate) type Whose = Option<NonNull<Record>>;

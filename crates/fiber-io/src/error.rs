@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use fiber_core::{IoError, IoErrorKind};
+use fiber_core::{IoError, IoErrorKind, StaleReason};
 
 /// Why a call failed.
 ///
@@ -31,6 +31,11 @@ impl Error {
     /// The host's error number; 0 when the runtime itself refused.
     pub const fn code(&self) -> i32 {
         self.cause.code()
+    }
+
+    /// Why an id was refused, if the kind is `Stale`.
+    pub const fn stale_reason(&self) -> Option<StaleReason> {
+        self.cause.stale_reason()
     }
 }
 

@@ -37,6 +37,7 @@ extern crate std;
 
 mod address;
 mod error;
+mod handle;
 mod limit;
 mod listener;
 mod operation;
@@ -46,11 +47,12 @@ mod standard;
 mod stream;
 mod transfer;
 
-pub use fiber_core::{Id, IoError, IoErrorKind, request::Shutdown};
+pub use fiber_core::{Id, IoError, IoErrorKind, Stale, StaleReason, request::Shutdown};
 
 pub use crate::{
     address::ToSocketAddrs,
     error::Error,
+    handle::NotTransferred,
     listener::{Incoming, TcpListener},
     operation::{AcceptOperation, ReadyOperation, SignalOperation},
     stream::TcpStream,

@@ -35,7 +35,7 @@ pub(crate) fn ready(id: Id, interest: Interest) -> ReadyOperation {
 pub(crate) fn accept(id: Id) -> AcceptOperation {
     io::accept_operation(id).wrap(|accepted| {
         let (id, peer) = accepted?;
-        Ok((TcpStream::from_id(id), peer))
+        Ok((TcpStream::new(id), peer))
     })
 }
 

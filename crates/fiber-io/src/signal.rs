@@ -1,12 +1,13 @@
 //! Signals of the operating system, waited for by a fiber.
 
-use core::mem::ManuallyDrop;
-
 pub use fiber_core::signal::Signal;
-use fiber_core::{Id, IoErrorKind, io, request::Extent, signal::SignalSet};
+use fiber_core::{
+    Id, IoErrorKind, Namespace, Stale, io, process::Owner, request::Extent, signal::SignalSet,
+};
 
 use crate::{
     error::Error,
+    handle::{Handle, NotTransferred},
     operation::{self, SignalOperation},
 };
 
@@ -37,7 +38,7 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Signals {
-    id: Id,
+    id: Handle,
 }
 
 impl Signals {
@@ -54,7 +55,10 @@ impl Signals {
                 "no signals to wait for: name at least one",
             ));
         }
-        Ok(Self::from_id(io::open_signals(SignalSet::new(signals))?))
+        let id = io::open_signals(SignalSet::new(signals))?;
+        Ok(Self {
+            id: Handle::new(id),
+        })
     }
 
     /// Waits for the next signal. When several fibers wait, one of them is told.
@@ -71,7 +75,7 @@ impl Signals {
     pub fn wait(&self) -> Result<Signal, Error> {
         loop {
             let mut number = [0];
-            match io::recv(self.id, &mut number, Extent::Some, None)? {
+            match io::recv(self.id(), &mut number, Extent::Some, None)? {
                 0 => return Err(IoErrorKind::Closed.into()),
                 _ => {
                     // A number of a later host than this means nothing here.
@@ -90,7 +94,7 @@ impl Signals {
     pub fn try_wait(&self) -> Result<Option<Signal>, Error> {
         loop {
             let mut number = [0];
-            match io::try_recv(self.id, &mut number)? {
+            match io::try_recv(self.id(), &mut number)? {
                 None => return Ok(None),
                 Some(0) => return Err(IoErrorKind::Closed.into()),
                 Some(_) => {
@@ -108,30 +112,43 @@ impl Signals {
     /// What it gives is an error as [`Signals::wait`]'s.
     #[must_use = "an operation does nothing until it is performed"]
     pub fn wait_operation(&self) -> SignalOperation {
-        operation::signal(self.id)
+        operation::signal(self.id())
     }
 
-    /// The id of what is waited on.
+    /// The id, by which it is known everywhere. It stays in charge of what that names.
     pub const fn id(&self) -> Id {
-        self.id
+        self.id.id()
     }
 
-    /// Takes charge of the signals that `id` names: they are given up when this is dropped. An id
-    /// that names none is answered with `Stale` by every call.
-    pub const fn from_id(id: Id) -> Self {
-        Self { id }
+    /// Takes charge of the signals that `id` names: they are given up when this is dropped. As
+    /// std's `from_raw_fd`, but any number may be offered.
+    ///
+    /// # Errors
+    /// When `id` names nothing, nothing any more, or something else.
+    pub fn from_id(id: Id) -> Result<Self, Stale> {
+        Handle::from_id(id, Namespace::SIGNALS).map(|id| Self { id })
     }
 
-    /// Gives up charge of the signals, which go on being caught.
+    /// Gives up charge of the signals, which are caught until the owner's end. As std's
+    /// `into_raw_fd`.
     pub fn into_id(self) -> Id {
-        ManuallyDrop::new(self).id
+        self.id.into_id()
     }
-}
 
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // A failure means that it was closed through its id, or that its runtime has ended.
-        let _ = io::close(self.id);
+    /// Gives the signals to another process, or to the runtime's first one, `None`: they are caught
+    /// until that one ends, instead of the own one. The handle that this gives is for a fiber of
+    /// that process, the old id is stale.
+    ///
+    /// # Suspends
+    /// As [`transfer_to`](fiber_core::id::transfer_to).
+    ///
+    /// # Errors
+    /// As [`transfer_to`](fiber_core::id::transfer_to), with the handle as it was.
+    pub fn transfer_to(self, to: &impl Owner) -> Result<Self, NotTransferred<Self>> {
+        match self.id.transfer_to(to) {
+            Ok(id) => Ok(Self { id }),
+            Err((id, error)) => Err(NotTransferred::new(Self { id }, error)),
+        }
     }
 }
 

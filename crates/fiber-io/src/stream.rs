@@ -1,15 +1,17 @@
 //! A TCP connection.
 
-use core::{mem::ManuallyDrop, net::SocketAddr, time::Duration};
+use core::{net::SocketAddr, time::Duration};
 
 use fiber_core::{
-    Id, IoError, IoErrorKind, io,
+    Id, IoError, IoErrorKind, Namespace, Stale, io,
+    process::Owner,
     request::{End, Interest, Shutdown, SocketOption},
 };
 
 use crate::{
     address::{ToSocketAddrs, each_address},
     error::Error,
+    handle::{Handle, NotTransferred},
     limit::{self, Limit},
     operation::{self, ReadyOperation},
 };
@@ -34,7 +36,7 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct TcpStream {
-    id: Id,
+    id: Handle,
     pub(crate) read_limit: Limit,
     pub(crate) write_limit: Limit,
 }
@@ -49,7 +51,7 @@ impl TcpStream {
     /// The last address's: `ConnectionRefused`, `HostUnreachable`, …; `NoRuntime` when the caller
     /// is not on a fiber.
     pub fn connect(to: impl ToSocketAddrs) -> Result<Self, Error> {
-        each_address(to, |address| Ok(Self::from_id(io::connect(address, None)?)))
+        each_address(to, |address| Ok(Self::new(io::connect(address, None)?)))
     }
 
     /// [`TcpStream::connect`] to one address, for `limit` at the most.
@@ -58,7 +60,7 @@ impl TcpStream {
     /// `TimedOut`; `InvalidInput` when `limit` is zero; else as [`TcpStream::connect`].
     pub fn connect_timeout(to: &SocketAddr, limit: Duration) -> Result<Self, Error> {
         let deadline = limit::after(limit::checked(limit)?);
-        Ok(Self::from_id(io::connect(*to, deadline)?))
+        Ok(Self::new(io::connect(*to, deadline)?))
     }
 
     /// The address of the other end.
@@ -66,7 +68,7 @@ impl TcpStream {
     /// # Errors
     /// `NotConnected`, or `Stale` when the runtime has ended.
     pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
-        Ok(io::address(self.id, End::Peer)?)
+        Ok(io::address(self.id(), End::Peer)?)
     }
 
     /// The address of this end.
@@ -74,7 +76,7 @@ impl TcpStream {
     /// # Errors
     /// `Stale` when the runtime has ended.
     pub fn local_addr(&self) -> Result<SocketAddr, Error> {
-        Ok(io::address(self.id, End::Local)?)
+        Ok(io::address(self.id(), End::Local)?)
     }
 
     /// Ends reading, writing or both, for every handle of this connection. Blocked readers see the
@@ -83,7 +85,7 @@ impl TcpStream {
     /// # Errors
     /// `NotConnected` when the connection is gone.
     pub fn shutdown(&self, how: Shutdown) -> Result<(), Error> {
-        Ok(io::shutdown(self.id, how)?)
+        Ok(io::shutdown(self.id(), how)?)
     }
 
     /// Makes another handle for the same connection, which closes when the last one is dropped.
@@ -93,7 +95,7 @@ impl TcpStream {
     /// `TooManyDescriptors` at a limit.
     pub fn try_clone(&self) -> Result<Self, Error> {
         Ok(Self {
-            id: io::duplicate(self.id)?,
+            id: Handle::new(io::duplicate(self.id())?),
             read_limit: self.read_limit.clone(),
             write_limit: self.write_limit.clone(),
         })
@@ -139,7 +141,7 @@ impl TcpStream {
     /// As the host reports.
     pub fn set_nodelay(&self, nodelay: bool) -> Result<(), Error> {
         Ok(io::set_option(
-            self.id,
+            self.id(),
             SocketOption::NoDelay,
             u32::from(nodelay),
         )?)
@@ -150,7 +152,7 @@ impl TcpStream {
     /// # Errors
     /// As the host reports.
     pub fn nodelay(&self) -> Result<bool, Error> {
-        Ok(io::read_option(self.id, SocketOption::NoDelay)? != 0)
+        Ok(io::read_option(self.id(), SocketOption::NoDelay)? != 0)
     }
 
     /// Sets the hop limit of packets sent.
@@ -158,7 +160,7 @@ impl TcpStream {
     /// # Errors
     /// As the host reports.
     pub fn set_ttl(&self, ttl: u32) -> Result<(), Error> {
-        Ok(io::set_option(self.id, SocketOption::Ttl, ttl)?)
+        Ok(io::set_option(self.id(), SocketOption::Ttl, ttl)?)
     }
 
     /// The hop limit of packets sent.
@@ -166,7 +168,7 @@ impl TcpStream {
     /// # Errors
     /// As the host reports.
     pub fn ttl(&self) -> Result<u32, Error> {
-        Ok(io::read_option(self.id, SocketOption::Ttl)?)
+        Ok(io::read_option(self.id(), SocketOption::Ttl)?)
     }
 
     /// Takes the error that the socket has pending.
@@ -174,7 +176,7 @@ impl TcpStream {
     /// # Errors
     /// As the host reports.
     pub fn take_error(&self) -> Result<Option<Error>, Error> {
-        take_error(self.id)
+        take_error(self.id())
     }
 
     /// Waits until a read would not block; the read's limit of time counts.
@@ -186,7 +188,7 @@ impl TcpStream {
     /// As a read's.
     pub fn readable(&self) -> Result<(), Error> {
         let deadline = self.read_limit.deadline();
-        Ok(io::ready(self.id, Interest::Readable, deadline)?)
+        Ok(io::ready(self.id(), Interest::Readable, deadline)?)
     }
 
     /// Waits until a write would not block; the write's limit of time counts.
@@ -198,7 +200,7 @@ impl TcpStream {
     /// As a write's.
     pub fn writable(&self) -> Result<(), Error> {
         let deadline = self.write_limit.deadline();
-        Ok(io::ready(self.id, Interest::Writable, deadline)?)
+        Ok(io::ready(self.id(), Interest::Writable, deadline)?)
     }
 
     /// Reads what has come already; `None` when nothing has, `Some(0)` at the end of the stream.
@@ -210,7 +212,7 @@ impl TcpStream {
         if into.is_empty() {
             return Ok(Some(0));
         }
-        Ok(io::try_recv(self.id, into)?)
+        Ok(io::try_recv(self.id(), into)?)
     }
 
     /// Writes what the connection takes now, and gives how much; `None` when it takes nothing.
@@ -222,7 +224,7 @@ impl TcpStream {
         if from.is_empty() {
             return Ok(Some(0));
         }
-        Ok(io::try_send(self.id, from)?)
+        Ok(io::try_send(self.id(), from)?)
     }
 
     /// The operation that waits until a read would not block: for a choice, or for a fiber that
@@ -277,7 +279,7 @@ impl TcpStream {
     /// ```
     #[must_use = "an operation does nothing until it is performed"]
     pub fn readable_operation(&self) -> ReadyOperation {
-        operation::ready(self.id, Interest::Readable)
+        operation::ready(self.id(), Interest::Readable)
     }
 
     /// The operation that waits until a write would not block; otherwise as
@@ -287,34 +289,78 @@ impl TcpStream {
     /// What it gives is an error as [`TcpStream::readable_operation`]'s.
     #[must_use = "an operation does nothing until it is performed"]
     pub fn writable_operation(&self) -> ReadyOperation {
-        operation::ready(self.id, Interest::Writable)
+        operation::ready(self.id(), Interest::Writable)
     }
 
-    /// The connection's id.
+    /// The id, by which it is known everywhere. It stays in charge of what that names.
     pub const fn id(&self) -> Id {
-        self.id
+        self.id.id()
     }
 
-    /// Takes charge of the connection that `id` names: it is closed when this is dropped. An id
-    /// that names none is answered with `Stale` by every call.
-    pub fn from_id(id: Id) -> Self {
+    /// Takes charge of the connection that `id` names: it is closed when this is dropped. As
+    /// std's `from_raw_fd`, but any number may be offered.
+    ///
+    /// # Errors
+    /// When `id` names nothing, nothing any more, or something else.
+    pub fn from_id(id: Id) -> Result<Self, Stale> {
+        Handle::from_id(id, Namespace::STREAM).map(Self::of)
+    }
+
+    /// Gives up charge of the connection, which stays open until its process ends. As std's
+    /// `into_raw_fd`.
+    pub fn into_id(self) -> Id {
+        self.id.into_id()
+    }
+
+    /// Makes another handle for the connection, as [`TcpStream::try_clone`], that belongs to another
+    /// process, or to the runtime's first one, `None`: it stays open when the own process ends.
+    ///
+    /// # Errors
+    /// As [`dup_to`](fiber_core::id::dup_to).
+    pub fn dup_to(&self, to: &impl Owner) -> Result<Self, Error> {
+        Ok(Self {
+            id: self.id.dup_to(to)?,
+            read_limit: self.read_limit.clone(),
+            write_limit: self.write_limit.clone(),
+        })
+    }
+
+    /// Gives the connection to another process, or to the runtime's first one, `None`: it stays open
+    /// when the own process ends, and is closed when that one does. The handle that this gives is
+    /// for a fiber of that process, the old id is stale.
+    ///
+    /// # Suspends
+    /// As [`transfer_to`](fiber_core::id::transfer_to).
+    ///
+    /// # Errors
+    /// As [`transfer_to`](fiber_core::id::transfer_to), with the handle as it was.
+    pub fn transfer_to(self, to: &impl Owner) -> Result<Self, NotTransferred<Self>> {
+        let Self {
+            id,
+            read_limit,
+            write_limit,
+        } = self;
+        let with = |id| Self {
+            id,
+            read_limit,
+            write_limit,
+        };
+        match id.transfer_to(to) {
+            Ok(id) => Ok(with(id)),
+            Err((id, error)) => Err(NotTransferred::new(with(id), error)),
+        }
+    }
+
+    pub(crate) fn new(id: Id) -> Self {
+        Self::of(Handle::new(id))
+    }
+
+    fn of(id: Handle) -> Self {
         Self {
             id,
             read_limit: Limit::default(),
             write_limit: Limit::default(),
         }
-    }
-
-    /// Gives up charge of the connection, which stays open.
-    pub fn into_id(self) -> Id {
-        ManuallyDrop::new(self).id
-    }
-}
-
-impl Drop for TcpStream {
-    fn drop(&mut self) {
-        // A failure means that it was closed through its id, or that its runtime has ended.
-        let _ = io::close(self.id);
     }
 }
 

@@ -83,7 +83,7 @@ fn a_close_ends_a_wait_and_makes_the_handle_stale() {
         let waiting = Arc::clone(&signals);
         let waiter = spawn(move || waiting.wait());
         sleep(MOMENT);
-        fiber_core::io::close(signals.id()).unwrap();
+        fiber_core::id::close(signals.id()).unwrap();
         let ended = timeout(LONG, || waiter.join()).unwrap().unwrap();
         assert_eq!(ended.unwrap_err().kind(), IoErrorKind::Closed);
         assert_eq!(signals.wait().unwrap_err().kind(), IoErrorKind::Stale);
@@ -201,7 +201,7 @@ fn serve_until_terminated() {
         sessions
     });
     assert_eq!(signals.wait().unwrap(), Signal::Terminate);
-    fiber_core::io::close(listener.id()).unwrap();
+    fiber_core::id::close(listener.id()).unwrap();
     for session in acceptor.join().unwrap() {
         session.join().unwrap();
     }

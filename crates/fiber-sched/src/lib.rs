@@ -48,7 +48,7 @@ pub use crate::{
     hog::{HogKind, HogReport, WaitingFiber},
     join_set::{JoinNext, JoinSet, NotYet},
     process::{
-        CallError, End, Exit, ExitReport, Exits, Monitor, NameError, NoProcess, Process,
+        CallError, End, Exit, ExitReport, Exits, Monitor, NameError, NoProcess, OnStale, Process,
         ProcessBuilder, ProcessHandle, Reply, SHUTDOWN, fail, register, supervisor, unregister,
         whereis,
     },

@@ -4,14 +4,16 @@ use alloc::sync::Arc;
 use core::{any::Any, cell::RefCell, ptr::NonNull};
 
 use fiber_core::{
+    Stale,
     context::{Context, Placement, Schedule},
     env::WorkerId,
     fiber::{FiberQueue, Runnable},
+    process::Record,
     request::RawDescriptor,
     timer::TimerNode,
 };
 
-use crate::{lane::Lane, place::SPREAD, shared::Shared, wheel::Wheel};
+use crate::{lane::Lane, place::SPREAD, process::Process, shared::Shared, wheel::Wheel};
 
 /// What a worker's fibers ask of the scheduler.
 pub(crate) struct Local {
@@ -84,6 +86,10 @@ impl Schedule for Local {
 
     fn cancel_on(&self, workers: u64, descriptor: RawDescriptor) {
         self.shared.cancel_on(workers, descriptor);
+    }
+
+    fn refused(&self, process: &Arc<Record>, stale: &Stale) {
+        Process::from_record(Arc::clone(process)).has_used(stale);
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,6 +1,6 @@
 //! What the scheduler's loop does with a worker: turns, and the end.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::{
     mem::{self, ManuallyDrop},
     ptr::{self, NonNull},
@@ -10,10 +10,10 @@ use core::{
 use super::{Context, Id, Namespace, life::clean_up};
 use crate::{
     env::{HostFault, TurnInfo, Undrained, Wait},
-    error::{IoError, IoErrorKind},
+    error::IoError,
     inflight::{Answer, Asker, IoWait},
     process::{Record, Stage, Whose, share},
-    registry::{Closing, Full, Kept, Received},
+    registry::{Closing, Kept, Received},
     request::{Completion, Outcome, RawDescriptor, Request, Token},
 };
 
@@ -195,6 +195,7 @@ impl Context {
                     ..
                 } => {}
                 Received::Freed { kept, .. } => unwanted.push(kept),
+                Received::Moved { .. } => {}
                 Received::Busy { raw, workers } => self.schedule().cancel_on(workers, raw),
             });
         for kept in unwanted {
@@ -249,6 +250,15 @@ impl Context {
         true
     }
 
+    /// Closes `id`, which `owner` was given, if that has ended: no sweep may find it any more.
+    pub(crate) fn close_if_ended(&self, id: Id, owner: Option<&Arc<Record>>) {
+        let owner = owner.filter(|_| id.namespace().is_counted());
+        if owner.is_some_and(|owner| owner.stage() == Stage::Ended) {
+            // Unless a sweep did find it.
+            let _ = self.env().id_space().close_for(id, Closing::OwnerDied);
+        }
+    }
+
     /// Gives an opened descriptor its id and owner, before anybody asks whether it is still wanted.
     pub(crate) fn adopt(
         &self,
@@ -267,17 +277,12 @@ impl Context {
         let mut shard = self.shard.borrow_mut();
         let opened = shard.open(space, opens, raw, owner.as_ref());
         drop(shard);
-        if let (Ok(id), Some(owner)) = (&opened, &owner)
-            && owner.stage() == Stage::Ended
-        {
-            let _ = space.close_for(*id, Closing::OwnerDied);
+        if let Ok(id) = opened {
+            self.close_if_ended(id, owner.as_ref());
         }
         opened.map(Answer::Opened).map_err(|full| {
             self.stage_control(Request::Close { descriptor: raw });
-            match full {
-                Full::Shard { .. } => IoErrorKind::TooManyDescriptors.into(),
-                Full::Process(_) => IoErrorKind::ProcessIds.into(),
-            }
+            full.into()
         })
     }
 }

@@ -111,11 +111,22 @@ impl Context {
     /// # Errors
     /// At a limit of ids; the object is dropped.
     pub fn name_object(&self, namespace: Namespace, object: Object) -> Result<Id, Full> {
+        self.name_object_for(namespace, object, self.process().as_ref())
+    }
+
+    pub(crate) fn name_object_for(
+        &self,
+        namespace: Namespace,
+        object: Object,
+        owner: Option<&Arc<Record>>,
+    ) -> Result<Id, Full> {
         self.receive_closing();
         let space = self.env().id_space();
-        let owner = self.process();
         let mut shard = self.shard.borrow_mut();
-        shard.open_object(space, namespace, object, owner.as_ref())
+        let id = shard.open_object(space, namespace, object, owner)?;
+        drop(shard);
+        self.close_if_ended(id, owner);
+        Ok(id)
     }
 
     /// Names `process`, which belongs to the calling fiber's.

@@ -29,9 +29,8 @@ use core::{net::SocketAddr, ptr::NonNull};
 use crate::{
     context::Context,
     env::Instant,
-    error::{IoError, IoErrorKind, Stale, StaleReason},
+    error::{IoError, IoErrorKind},
     id::{Id, Namespace},
-    registry::IdSpace,
     request::{
         End, Extent, Interest, Lent, LentMut, RawDescriptor, Request, Shutdown, SocketOption,
     },
@@ -216,15 +215,11 @@ pub fn listen(at: SocketAddr, backlog: u32) -> Result<Id, IoError> {
             break;
         }
         turns += 1;
-        quiet += u32::from(!Context::with(|context| {
-            context.is_some_and(|context| context.inflight.borrow().has_orphans())
-        }));
-        // SAFETY: it lends no memory (I-3).
-        let turned = unsafe { perform(Request::Nop, Namespace::LISTENER, None) };
-        if turned.is_err() {
+        quiet += u32::from(!has_orphans());
+        if let_a_turn_pass().is_err() {
             break;
         }
-        // SAFETY: as above (I-3).
+        // SAFETY: the address is a local of this frame (I-3).
         listening = unsafe { immediate(&request, Namespace::LISTENER) };
     }
     opened(listening?)
@@ -353,23 +348,6 @@ pub fn read_option(id: Id, option: SocketOption) -> Result<u32, IoError> {
     Ok(u32::try_from(bytes(answer)).unwrap_or(u32::MAX))
 }
 
-/// Closes what `id` names: whoever waits on it gets `Closed`, and the host closes it once they
-/// have left. Never waits. Legal from any thread.
-///
-/// # Errors
-/// When it was closed before.
-pub fn close(id: Id) -> Result<(), Stale> {
-    Context::with(|context| {
-        let process = IdSpace::of_process();
-        let here = context.map_or(process, |context| context.env().id_space());
-        match here.close(id) {
-            // A handle of the process that is dropped inside of a simulation: no id is in both.
-            Err(stale) if stale.reason == StaleReason::Unknown => process.close(id),
-            closed => closed,
-        }
-    })
-}
-
 /// How many turns a closed descriptor needs to be gone, once nothing is in flight on it any more.
 const CLOSING_TURNS: u32 = 2;
 /// How many turns are given to requests that nobody waits for, and that may be on it.
@@ -385,11 +363,22 @@ fn bytes(answer: Answer) -> usize {
     }
 }
 
-fn opened(answer: Answer) -> Result<Id, IoError> {
+pub(crate) fn opened(answer: Answer) -> Result<Id, IoError> {
     match answer {
         Answer::Opened(id) => Ok(id),
         Answer::Done(_) => Err(IoErrorKind::Other.into()),
     }
+}
+
+/// Whether requests go on at this worker that nobody waits for.
+pub(crate) fn has_orphans() -> bool {
+    Context::with(|it| it.is_some_and(|it| it.inflight.borrow().has_orphans()))
+}
+
+/// Waits until the host has had its turn.
+pub(crate) fn let_a_turn_pass() -> Result<(), IoError> {
+    // SAFETY: it lends no memory (I-3).
+    unsafe { perform(Request::Nop, Namespace::STREAM, None) }.map(drop)
 }
 
 fn count_of(buffers: usize) -> u32 {
@@ -458,10 +447,10 @@ fn immediate_on(id: Id, request: impl FnOnce(RawDescriptor) -> Request) -> Resul
     let entered = Context::with(|context| match context {
         None => Err(IoError::from(IoErrorKind::NoRuntime)),
         Some(context) => {
-            let entered = context.env().id_space().enter(id, None)?;
+            let entered = context.enter_id(id, None)?;
             let request = request(entered.raw());
             // SAFETY: immediate requests touch memory during this call only (I-3).
-            unsafe { context.immediate(&request, id.namespace()) }
+            unsafe { context.immediate(&request, id.namespace(), context.whose()) }
         }
     })?;
     Ok(entered)
@@ -475,7 +464,7 @@ unsafe fn immediate(request: &Request, opens: Namespace) -> Result<Answer, IoErr
     Context::with(|context| match context {
         None => Err(IoErrorKind::NoRuntime.into()),
         // SAFETY: by the caller's promise (I-3).
-        Some(context) => unsafe { context.immediate(request, opens) },
+        Some(context) => unsafe { context.immediate(request, opens, context.whose()) },
     })
 }
 

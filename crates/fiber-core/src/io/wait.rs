@@ -29,12 +29,15 @@ impl Drop for LentOut {
 }
 
 impl Context {
+    /// Does `request` at once; what it opens belongs to `owner`.
+    ///
     /// # Safety
     /// Memory named by `request` is valid during the call.
-    pub(super) unsafe fn immediate(
+    pub(crate) unsafe fn immediate(
         &self,
         request: &Request,
         opens: Namespace,
+        owner: Whose,
     ) -> Result<Answer, IoError> {
         debug_assert!(
             request.is_immediate(),
@@ -44,7 +47,7 @@ impl Context {
         // SAFETY: by the caller's promise (I-3).
         let tried = unsafe { self.port.borrow_mut().try_now(request) };
         match tried {
-            TryNow::Done(outcome) => self.adopt(opens, self.whose(), outcome),
+            TryNow::Done(outcome) => self.adopt(opens, owner, outcome),
             _ => Err(IoErrorKind::Unsupported.into()),
         }
     }
@@ -70,8 +73,7 @@ impl Context {
 
     /// Enters what `id` names, for requests of this worker.
     pub(super) fn enter_here(&self, id: Id) -> Result<Entered<'_>, IoError> {
-        let space = self.env().id_space();
-        let entered = space.enter(id, Some(self.worker().0))?;
+        let entered = self.enter_id(id, Some(self.worker().0))?;
         // Whoever closes it could not have our request cancelled: workers are known by their
         // numbers, and those are the other runtime's.
         if entered.runtime() != self.runtime() {

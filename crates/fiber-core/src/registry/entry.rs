@@ -1,22 +1,26 @@
 //! One slot of the table, and the word that decides who may use it.
 //!
 //! ```text
-//! word  63       48 47     46        45       44     43      42     41      0
-//!      | generation | live | closing | handed | died | keeps | lost | inflight |
+//! word  63       48 47     46        45       44     43      42     41      40      0
+//!      | generation | live | closing | handed | died | keeps | lost | moved | inflight |
 //! ```
 //!
 //! | bit | set by | cleared by |
 //! |---|---|---|
 //! | live | the owning shard, on open | the owning shard, on free |
-//! | closing | anyone, once | the owning shard, on free |
+//! | closing | anyone, once; without live: the owning shard, while it opens | the owning shard |
 //! | handed | the closer; the last one out of a closing slot | the owning shard, on receipt |
 //! | died | whoever closes it because its owner has died | the owning shard, on the next open |
 //! | keeps | the closer of a fiber's slot, if others are inside | the owning shard, on free |
 //! | lost | whoever abandons the fiber that it names | never: the slot is retired |
+//! | moved | whoever takes out of it what it names, when nobody is inside | as died |
 //! | inflight +1 | anyone, while live and not closing | the one who entered |
 //!
 //! Whoever sets `handed` links the slot into its shard's list, so it is never in it twice. The
 //! shard, on receipt, frees an empty slot, and cancels what goes on in any other.
+//!
+//! The generation rises first when a slot is opened again, and before anything else in it changes:
+//! who has read the rest and finds its own generation after that has read its own incarnation.
 
 use core::{mem, sync::atomic::AtomicPtr};
 
@@ -24,7 +28,7 @@ use super::shard::{Named, ShardInbox};
 use crate::{
     error::StaleReason,
     id::{Id, Namespace},
-    primitive::{AtomicU32, AtomicU64, Ordering},
+    primitive::{AtomicU32, AtomicU64, Ordering, fence},
     process::{NO_KEY, Record},
     request::RawDescriptor,
 };
@@ -36,7 +40,8 @@ const HANDED: u64 = 1 << 45;
 const DIED: u64 = 1 << 44;
 const KEEPS: u64 = 1 << 43;
 const LOST: u64 = 1 << 42;
-const INFLIGHT: u64 = LOST - 1;
+const MOVED: u64 = 1 << 41;
+const INFLIGHT: u64 = MOVED - 1;
 
 /// Why a slot is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +97,16 @@ impl Word {
     /// Whether the fiber that it names, or named last, was abandoned.
     pub(super) const fn is_lost(self) -> bool {
         self.0 & LOST != 0
+    }
+
+    /// Whether what else is in the slot belongs to an older incarnation, in part.
+    const fn is_opening(self) -> bool {
+        !self.is_live() && self.is_closing()
+    }
+
+    /// Whether what it named is another slot's now.
+    pub(super) const fn is_moved(self) -> bool {
+        self.0 & MOVED != 0
     }
 
     pub(super) const fn is_spent(self, generation_max: u16) -> bool {
@@ -182,6 +197,9 @@ impl Entry {
         let word = self.word();
         debug_assert!(!word.is_live(), "a live slot was opened again");
         let generation = word.generation() + 1;
+        let opening = Word::new(generation).0 | CLOSING;
+        self.word.store(opening, Ordering::Relaxed);
+        fence(Ordering::Release);
         self.raw.store(named.raw.0, Ordering::Relaxed);
         self.namespace
             .store(u32::from(named.namespace.number()), Ordering::Relaxed);
@@ -199,7 +217,7 @@ impl Entry {
     pub(super) fn free(&self) {
         let word = self.word();
         debug_assert!(word.is_live() && word.inflight() == 0, "freed while in use");
-        let kept = word.0 & (DIED | LOST);
+        let kept = word.0 & (DIED | LOST | MOVED);
         self.word
             .store(Word::new(word.generation()).0 | kept, Ordering::Release);
     }
@@ -284,13 +302,50 @@ impl Entry {
         }
     }
 
+    /// Closes the incarnation without ending what it names, which is the caller's then: nobody is
+    /// inside, or nothing happens. The caller reads what it names, and hands the slot over.
+    pub(super) fn begin_move(&self, id: Id) -> Result<(), NotMoved> {
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            self.check(Word(word), id).map_err(NotMoved::Stale)?;
+            let users = Word(word).inflight();
+            if users > 0 {
+                return Err(NotMoved::Busy);
+            }
+            match self.word.compare_exchange_weak(
+                word,
+                word | CLOSING | HANDED | MOVED,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// What the slot says of `id`, although it may be reused at any moment; nothing if `id` does not
+    /// name its latest incarnation.
+    pub(super) fn peek(&self, id: Id) -> Option<(Word, Option<Id>)> {
+        // Acquire, so that what follows is not of an incarnation before this one.
+        let first = self.word();
+        if first.is_opening() {
+            return None;
+        }
+        let (owner, namespace) = (self.owner(), self.namespace());
+        fence(Ordering::Acquire);
+        let last = self.word.load(Ordering::Relaxed);
+        let mine = [first.generation(), Word(last).generation()] == [id.generation(); 2];
+        (mine && namespace == id.namespace()).then_some((Word(last), owner))
+    }
+
     /// The owning shard has taken the slot out of its list: says how many are still inside. If
     /// there are some, the last of them hands it over again.
     pub(super) fn receive(&self) -> u64 {
         Word(self.word.fetch_and(!HANDED, Ordering::AcqRel)).inflight()
     }
 
-    fn check(&self, word: Word, id: Id) -> Result<(), StaleReason> {
+    pub(super) fn check(&self, word: Word, id: Id) -> Result<(), StaleReason> {
         if word.usable_as(id.generation()) {
             // The namespace is constant for an incarnation, which the generation has just named.
             if self.namespace() == id.namespace() {
@@ -300,7 +355,9 @@ impl Entry {
         }
         let issued = id.generation() <= word.generation();
         let latest = id.generation() == word.generation() && self.namespace() == id.namespace();
-        Err(if latest && word.0 & DIED != 0 {
+        Err(if latest && word.is_moved() {
+            StaleReason::Transferred
+        } else if latest && word.0 & DIED != 0 {
             StaleReason::OwnerDied
         } else if issued {
             StaleReason::Closed
@@ -308,6 +365,15 @@ impl Entry {
             StaleReason::Unknown
         })
     }
+}
+
+/// Why nothing was taken out of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotMoved {
+    /// The id is refused.
+    Stale(StaleReason),
+    /// Somebody is inside.
+    Busy,
 }
 
 /// A run of slots that belongs to one shard at a time.

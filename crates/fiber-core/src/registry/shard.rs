@@ -98,6 +98,14 @@ pub(crate) struct Named {
     pub(super) object: *mut (),
 }
 
+/// A slot of its shard in which something is going to be named, and the owner of that.
+#[derive(Debug)]
+#[must_use = "it is filled or given up"]
+pub(crate) struct Room<'owner> {
+    key: u32,
+    owner: Option<&'owner Arc<Record>>,
+}
+
 /// What an id names that is no descriptor of the host and no fiber.
 pub type Object = Arc<dyn Any + Send + Sync>;
 
@@ -126,6 +134,15 @@ impl Named {
             namespace,
             raw: RawDescriptor(0),
             object: Box::into_raw(Box::new(object)).cast(),
+        }
+    }
+
+    /// What another slot had named.
+    pub(super) const fn moved(namespace: Namespace, raw: RawDescriptor, object: *mut ()) -> Self {
+        Self {
+            namespace,
+            raw,
+            object,
         }
     }
 
@@ -161,6 +178,11 @@ pub enum Received {
         raw: RawDescriptor,
         /// What it named, if that was kept for it: to be dropped, which may be the user's code.
         kept: Kept,
+    },
+    /// It is free: the id is stale, and what it named has another.
+    Moved {
+        /// The id that is stale from now on.
+        id: Id,
     },
     /// Others are still inside: their requests are to be cancelled. It comes again when they left.
     Busy {
@@ -259,13 +281,25 @@ impl Shard {
         named: Named,
         owner: Option<&Arc<Record>>,
     ) -> Result<Id, Full> {
-        let full = Full::Shard {
-            limit: self.live_max,
-        };
-        let counted = owner.filter(|_| named.namespace.is_counted());
-        if let Some(Err(limit)) = counted.map(|owner| owner.take_id()) {
-            named.refuse();
-            return Err(Full::Process(limit));
+        match self.reserve(space, named.namespace, owner) {
+            Ok(room) => Ok(self.fill(space, room, &named)),
+            Err(full) => {
+                named.refuse();
+                Err(full)
+            }
+        }
+    }
+
+    /// Room to name one thing, to be filled or given up.
+    pub(crate) fn reserve<'owner>(
+        &mut self,
+        space: &IdSpace,
+        namespace: Namespace,
+        owner: Option<&'owner Arc<Record>>,
+    ) -> Result<Room<'owner>, Full> {
+        let counted = owner.filter(|_| namespace.is_counted());
+        if let Some(owner) = counted {
+            owner.take_id().map_err(Full::Process)?;
         }
         let key = match self.live < self.live_max {
             true => self.take_key(space),
@@ -275,9 +309,24 @@ impl Shard {
             if let Some(owner) = counted {
                 owner.give_id();
             }
-            named.refuse();
-            return Err(full);
+            let limit = self.live_max;
+            return Err(Full::Shard { limit });
         };
+        self.live += 1;
+        Ok(Room { key, owner })
+    }
+
+    /// Nothing is named in there.
+    pub(crate) fn give_up(&mut self, room: Room<'_>, namespace: Namespace) {
+        self.live -= 1;
+        self.free.push_front(room.key);
+        if let Some(owner) = room.owner.filter(|_| namespace.is_counted()) {
+            owner.give_id();
+        }
+    }
+
+    pub(crate) fn fill(&mut self, space: &IdSpace, room: Room<'_>, named: &Named) -> Id {
+        let Room { key, owner } = room;
         let entry = space
             .entry(key)
             .expect("the shard's own chunks are in the space");
@@ -286,10 +335,9 @@ impl Shard {
             None => self.inbox().runtime,
         };
         let process = owner.map_or(ptr::null(), |owner| Arc::into_raw(Arc::clone(owner)));
-        let generation = entry.open(&named, owner_id, process.cast_mut());
+        let generation = entry.open(named, owner_id, process.cast_mut());
         self.link(space, key, entry);
-        self.live += 1;
-        Ok(Id::new(key, named.namespace, generation).expect("generations start at 1"))
+        Id::new(key, named.namespace, generation).expect("generations start at 1")
     }
 
     /// Whether slots wait to be freed. *Cost*: a load.
@@ -420,10 +468,13 @@ impl Shard {
 
     fn free_slot(&mut self, space: &IdSpace, key: u32, entry: &Entry) -> Received {
         let id = entry.id(key).expect("a live slot has a generation");
-        let freed = Received::Freed {
-            id,
-            raw: entry.raw(),
-            kept: kept(id, entry),
+        let freed = match entry.word().is_moved() {
+            true => Received::Moved { id },
+            false => Received::Freed {
+                id,
+                raw: entry.raw(),
+                kept: kept(id, entry),
+            },
         };
         let owner = self.unlink(space, entry);
         entry.free();

@@ -8,13 +8,13 @@ use core::{
 };
 
 use super::{
-    entry::{Chunk, Closing, Entry},
-    shard::{Object, ShardInbox, object_of},
+    entry::{Chunk, Closing, Entry, NotMoved},
+    shard::{Named, Object, ShardInbox, object_of},
 };
 use crate::{
-    error::{Stale, StaleReason},
+    error::{IoError, IoErrorKind, Stale, StaleReason},
     fiber::{Fiber, Header},
-    id::{Id, Namespace},
+    id::{Description, Id, Namespace},
     operation::WaitGraph,
     primitive::Ordering,
     request::RawDescriptor,
@@ -119,13 +119,8 @@ impl IdSpace {
     /// When `id` names nothing, or nothing any more.
     pub fn enter(&self, id: Id, worker: Option<u16>) -> Result<Entered<'_>, Stale> {
         let (chunk, entry) = self.find(id)?;
-        entry.enter(id, worker).map_err(|reason| Stale {
-            owner: match reason {
-                StaleReason::OwnerDied => entry.owner(),
-                _ => None,
-            },
-            ..Stale::new(id, reason)
-        })?;
+        let entered = entry.enter(id, worker);
+        entered.map_err(|reason| refused(entry, id, reason))?;
         Ok(Entered {
             chunk,
             entry,
@@ -152,8 +147,13 @@ impl IdSpace {
     /// has left. Never waits; legal from any thread, once an incarnation.
     ///
     /// # Errors
-    /// When `id` names nothing, or nothing any more; also on the second call.
+    /// When `id` names nothing, or nothing any more; also on the second call. A fiber's is refused:
+    /// it is closed at the fiber's end.
     pub fn close(&self, id: Id) -> Result<(), Stale> {
+        if id.namespace() == Namespace::FIBER {
+            self.describe(id)?;
+            return Err(Stale::new(id, StaleReason::Runs));
+        }
         self.close_for(id, Closing::Asked)
     }
 
@@ -162,7 +162,7 @@ impl IdSpace {
         let (chunk, entry) = self.find(id)?;
         entry
             .begin_close(id, why, None)
-            .map_err(|reason| Stale::new(id, reason))?;
+            .map_err(|reason| refused(entry, id, reason))?;
         hand_over(chunk, entry, id.key());
         Ok(())
     }
@@ -181,6 +181,43 @@ impl IdSpace {
         Ok(())
     }
 
+    /// Closes what `id` names, and gives that out instead of ending it: it is the caller's, who
+    /// names it anew, or it is lost. Nobody is inside.
+    pub(crate) fn take_out(&self, id: Id) -> Result<Named, IoError> {
+        debug_assert!(id.namespace().is_counted(), "a fiber stays where it is");
+        let (chunk, entry) = self.find(id)?;
+        entry.begin_move(id).map_err(|why| match why {
+            NotMoved::Stale(reason) => IoError::from(refused(entry, id, reason)),
+            NotMoved::Busy => IoErrorKind::Busy.into(),
+        })?;
+        let named = Named::moved(id.namespace(), entry.raw(), entry.object());
+        hand_over(chunk, entry, id.key());
+        Ok(named)
+    }
+
+    /// What `id` names, in words. It does not count as a use.
+    ///
+    /// # Errors
+    /// When `id` names nothing, or nothing any more.
+    pub fn describe(&self, id: Id) -> Result<Description, Stale> {
+        let (_, entry) = self.find(id)?;
+        loop {
+            if let Some((word, owner)) = entry.peek(id).filter(|(word, _)| word.is_live()) {
+                return Ok(Description {
+                    id,
+                    kind: id.namespace(),
+                    owner,
+                    users: word.inflight(),
+                    is_closing: word.is_closing(),
+                });
+            }
+            // It may have been opened since: then it is looked at again.
+            if let Err(reason) = entry.check(entry.word(), id) {
+                return Err(refused(entry, id, reason));
+            }
+        }
+    }
+
     /// Whether the fiber that `id` names, or named last, was abandoned.
     pub fn is_lost(&self, id: Id) -> bool {
         self.find(id).is_ok_and(|(_, entry)| {
@@ -191,7 +228,7 @@ impl IdSpace {
 
     /// Whether `id` names something that is not closing.
     pub fn is_live(&self, id: Id) -> bool {
-        self.enter(id, None).is_ok()
+        self.describe(id).is_ok_and(|it| !it.is_closing)
     }
 
     fn find(&self, id: Id) -> Result<(&Chunk, &Entry), Stale> {
@@ -318,6 +355,19 @@ impl Chunk {
         }
         // SAFETY: all three fields were written (I-4).
         unsafe { chunk.assume_init() }
+    }
+}
+
+/// The refusal of `id`; names the owner whose death is why.
+#[cold]
+fn refused(entry: &Entry, id: Id, reason: StaleReason) -> Stale {
+    let owner = match reason {
+        StaleReason::OwnerDied => entry.peek(id).and_then(|(_, owner)| owner),
+        _ => None,
+    };
+    Stale {
+        owner,
+        ..Stale::new(id, reason)
     }
 }
 

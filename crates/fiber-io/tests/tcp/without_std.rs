@@ -41,7 +41,7 @@ fn closing_a_stream_wakes_whoever_reads_it() {
         let id = server.id();
         let reader = spawn(move || (&server).read(&mut [0]).unwrap_err().kind());
         sleep(Duration::from_millis(1));
-        drop(TcpStream::from_id(id));
+        drop(TcpStream::from_id(id).unwrap());
         assert_closed(reader.join().unwrap());
     });
 }
@@ -53,7 +53,7 @@ fn closing_a_stream_wakes_whoever_is_stuck_in_writing_to_it() {
         let id = client.id();
         let writer = spawn(move || (&client).write_all(&vec![0; 64 << 20]).unwrap_err().kind());
         sleep(Duration::from_millis(1));
-        drop(TcpStream::from_id(id));
+        drop(TcpStream::from_id(id).unwrap());
         assert_closed(writer.join().unwrap());
     });
 }
@@ -65,7 +65,7 @@ fn closing_a_listener_wakes_whoever_accepts_from_it() {
         let id = listener.id();
         let acceptor = spawn(move || listener.accept().unwrap_err().kind());
         sleep(Duration::from_millis(1));
-        drop(TcpListener::from_id(id));
+        drop(TcpListener::from_id(id).unwrap());
         assert_closed(acceptor.join().unwrap());
     });
 }

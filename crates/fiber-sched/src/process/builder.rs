@@ -17,7 +17,7 @@ use fiber_core::{
 use super::{
     Process,
     end::{End, Exit},
-    life::{Children, Life},
+    life::{Children, Life, OnStale},
     link::{Links, NoProcess},
 };
 use crate::{
@@ -34,6 +34,7 @@ pub struct Builder {
     grace: Duration,
     linked: bool,
     stops_children: bool,
+    on_stale: OnStale,
 }
 
 impl Builder {
@@ -45,6 +46,7 @@ impl Builder {
             grace: Duration::from_secs(5),
             linked: false,
             stops_children: false,
+            on_stale: OnStale::Error,
         }
     }
 
@@ -113,6 +115,12 @@ impl Builder {
         }
     }
 
+    /// What becomes of it when one of its fibers uses an id that is refused; by default that is
+    /// told the error, and nothing else happens.
+    pub fn on_stale(self, on_stale: OnStale) -> Self {
+        Self { on_stale, ..self }
+    }
+
     /// Starts the process: `main` runs on its first fiber, and it ends with that. What it has left
     /// by then, fibers, ids and children, is ended, too.
     ///
@@ -151,6 +159,7 @@ impl Builder {
             parent: parent.clone(),
             children: Children::default(),
             grace: self.grace,
+            on_stale: self.on_stale,
             end: SpinLock::new(None),
             is_ending: AtomicBool::new(false),
             ended: Latch::new(),

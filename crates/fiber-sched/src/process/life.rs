@@ -13,6 +13,20 @@ use super::{
 };
 use crate::{primitive::AtomicBool, shared::Shared};
 
+/// What becomes of a process that uses an id which is refused: one that is stale, or that it never
+/// was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnStale {
+    /// The use gives the error.
+    #[default]
+    Error,
+    /// The use gives the error, and the process is killed. It is a bug of the program that is
+    /// stopped before it does harm, as a memory access of old is elsewhere. A use that meets a
+    /// close which is still under way is no such bug, and a handle that is dropped is no use.
+    Kill,
+}
+
 /// The scheduler's part of a process.
 pub(crate) struct Life {
     pub(super) shared: Arc<Shared>,
@@ -22,6 +36,7 @@ pub(crate) struct Life {
     /// How long it may take to end when it was cancelled, before it is killed; and then again,
     /// before it is abandoned.
     pub(super) grace: Duration,
+    pub(super) on_stale: OnStale,
     /// How its main function has ended, or what it has said about its end before.
     pub(super) end: SpinLock<Option<End>>,
     /// Whether somebody sees to its death.

@@ -20,7 +20,7 @@ mod shutdown;
 pub mod supervisor;
 mod sweep;
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{format, sync::Arc, vec::Vec};
 use core::{fmt, ptr};
 
 use fiber_core::{
@@ -28,7 +28,7 @@ use fiber_core::{
     context::Context,
     fiber::{JoinHandle, Reason},
     operation::Operation,
-    process::{Record, Stage},
+    process::{Owner, Record, Stage},
     registry::IdSpace,
 };
 
@@ -36,6 +36,7 @@ pub use self::{
     builder::{Builder as ProcessBuilder, ProcessHandle},
     call::{CallError, Reply},
     end::{End, Exit, ExitReport},
+    life::OnStale,
     link::{Exits, NoProcess},
     monitor::Monitor,
     name::{NameError, register, unregister, whereis},
@@ -108,8 +109,16 @@ impl Process {
         Self(record)
     }
 
-    pub(crate) fn record(&self) -> &Arc<Record> {
+    /// What the core knows of it.
+    pub fn record(&self) -> &Arc<Record> {
         &self.0
+    }
+
+    /// One of its fibers has used an id that is refused.
+    pub(crate) fn has_used(&self, stale: &Stale) {
+        if self.life().on_stale == OnStale::Kill {
+            self.kill(format!("it has used an id that is no good: {stale}"));
+        }
     }
 
     pub(crate) fn life(&self) -> &Life {
@@ -205,6 +214,12 @@ pub fn fail(why: impl Into<Arc<str>>) {
         let reason = Reason::from(Arc::clone(&why));
         process.life().end.lock().get_or_insert(End::Failed(why));
         process.cancel(reason);
+    }
+}
+
+impl Owner for Process {
+    fn record(&self) -> Option<&Arc<Record>> {
+        Some(&self.0)
     }
 }
 

@@ -7,6 +7,7 @@ extern crate alloc;
 
 mod calls;
 mod endings;
+mod ids;
 mod links;
 mod monitors;
 mod names;

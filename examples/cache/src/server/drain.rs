@@ -12,6 +12,7 @@ use core::{
 use fiber::{
     Id,
     core::{io, request::Shutdown},
+    id,
     io::{TcpListener, TcpStream},
     sync::{
         Mutex,
@@ -92,7 +93,7 @@ impl Drain {
             quiet.connections.clone()
         };
         // It fails if the acceptor has ended with an error, and closed it.
-        let _ = io::close(self.listener);
+        let _ = id::close(self.listener);
         for connection in woken {
             // One that has ended meanwhile is stale.
             let _ = io::shutdown(connection, Shutdown::Read);

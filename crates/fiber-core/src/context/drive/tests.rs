@@ -12,7 +12,9 @@ use super::Context;
 use crate::{
     context::{Parts, Placement, Schedule},
     env::{Env, PortConfig, StackClass, Wait, WorkerId},
+    error::Stale,
     fiber::{FiberQueue, Inbox, Runnable},
+    process::Record,
     request::{Outcome, RawDescriptor, Request, RequestKind, Token},
     script::ScriptEnv,
     timer::TimerNode,
@@ -47,6 +49,10 @@ impl Schedule for Nobody {
     }
 
     fn cancel_on(&self, _: u64, _: RawDescriptor) {}
+
+    fn refused(&self, _: &Arc<Record>, _: &Stale) {
+        unreachable!("no process is here");
+    }
 
     fn as_any(&self) -> &dyn Any {
         self

@@ -86,8 +86,8 @@ fn serve(options: &Options, workers: u16, driver: &str) -> Result<Ending, BoxedE
     // Before anybody can connect: a signal that comes from here on is not lost.
     let signals = Signals::new(&SIGNALS)?;
     let listener = fiber_core::io::listen(options.listen, options.backlog.get())
-        .map(TcpListener::from_id)
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let listener = TcpListener::from_id(listener)?;
     let mut config = Config::default();
     config.memory_bytes = options.memory_bytes;
     let connections = options.connections.get() as u64;
