@@ -19,6 +19,9 @@ const LOAD_SECONDS: u64 = 60;
 const DRAINS: u64 = 10;
 const SEEDS: u64 = 10_000;
 
+/// How many numbers are offered as ids.
+const GUESSES: u64 = 10_000_000;
+
 /// What one idle connection may hold of the server's memory.
 const IDLE_BYTES_MAX: f64 = 8192.0;
 /// Descriptors that are no connection.
@@ -34,6 +37,8 @@ cargo xtask prove <what> [COUNT]
   connections [COUNT]  COUNT connections at once [10000], 100 requests each; memory per idle one
   load [SECONDS]       a mixed load for SECONDS [60] without an error
   drain [COUNT]        COUNT times [10] SIGTERM under load: whole answers, exit code 0
+  ids [COUNT]          COUNT numbers [10000000] offered as ids while ids come and go: none is
+                       accepted that is not live
   operations [SEEDS]   locks, channels, choices: SEEDS worlds [10000] of each, without allocation
 ";
 
@@ -51,6 +56,7 @@ pub(crate) fn run(workspace: &Workspace, words: &[&str]) -> Result<(), String> {
     let mut log = Log::create(&workspace.target.join("xtask/logs"), "prove")?;
     log.is_shown = true;
     let proof = match what {
+        "ids" => return guess(workspace, &mut log, count.unwrap_or(GUESSES)),
         "operations" => return operate(workspace, &mut log, count.unwrap_or(SEEDS)),
         "connections" => Proof::Connections(count.unwrap_or(CONNECTIONS)),
         "load" => Proof::Load(count.unwrap_or(LOAD_SECONDS)),
@@ -117,6 +123,14 @@ fn operate(workspace: &Workspace, log: &mut Log, seeds: u64) -> Result<(), Strin
     };
     log.run(&mut test("sim", "proofs"))?;
     log.run(test("release", "allocations").args(["--", "--nocapture"]))
+}
+
+/// Random and mutated numbers, offered as ids to a space that changes meanwhile.
+fn guess(workspace: &Workspace, log: &mut Log, count: u64) -> Result<(), String> {
+    let mut command = workspace.cargo();
+    command.args(["test", "--release", "-p", "fiber-core", "--lib"]);
+    command.args(["registry::fuzz::", "--", "--nocapture"]);
+    log.run(command.env("PROOF_IDS", count.to_string()))
 }
 
 /// Many connections from another process, each served, all open at once.

@@ -22,6 +22,9 @@ pub use self::{
 };
 
 #[cfg(test)]
+#[cfg(not(loom))]
+mod fuzz;
+#[cfg(test)]
 #[cfg(loom)]
 mod models;
 #[cfg(test)]

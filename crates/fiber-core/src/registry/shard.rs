@@ -146,6 +146,11 @@ impl Named {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn raw(&self) -> RawDescriptor {
+        self.raw
+    }
+
     /// Frees what was to be named.
     fn refuse(self) {
         if let Some(object) = object_of(self.namespace, self.object) {
