@@ -25,7 +25,6 @@ use crate::{
 };
 
 const GENERATIONS: u16 = 7;
-const GUESSERS: usize = 2;
 /// Ids that are live from the beginning to the end.
 const KEPT: usize = 64;
 const LIVE_MAX: usize = 400;
@@ -124,6 +123,14 @@ impl World {
             hint::spin_loop();
             thread::yield_now();
         }
+        if random.below(64) == 0 {
+            thread::yield_now();
+        }
+        let named = names.load(Ordering::Acquire);
+        assert_eq!(
+            named, bits,
+            "{id} was given away although somebody is inside"
+        );
         let described = self.space.describe(id).unwrap();
         assert!(described.users > 0 && described.kind == id.namespace());
         self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -223,16 +230,16 @@ fn no_guess_is_accepted_that_is_not_live_however_fast_ids_come_and_go() {
     };
     (0..2 * KEPT).for_each(|_| model.open(&mut random));
     thread::scope(|scope| {
-        for seed in 1..=GUESSERS as u64 {
+        let guessers = [1, 2].map(|seed| {
             let (world, mut random) = (&world, Random(seed * 0x2545_f491_4f6c_dd1d));
             scope.spawn(move || {
                 while world.tried.fetch_add(1, Ordering::Relaxed) < tries {
                     world.try_one(&mut random);
                 }
-            });
-        }
+            })
+        });
         // A step for every few guesses: it may neither run away nor fall asleep.
-        while world.tried.load(Ordering::Relaxed) < tries {
+        while !guessers.iter().any(thread::ScopedJoinHandle::is_finished) {
             if world.steps.load(Ordering::Relaxed) < world.tried.load(Ordering::Relaxed) / 4 {
                 model.step(&mut random);
             } else {
