@@ -17,8 +17,7 @@ use crate::{
 /// closed when the last of its ids is; what is done to it, a shutdown of a connection for one, all
 /// of them see. Whose `id` is does not matter. As `dup(2)`, but to another owner.
 ///
-/// `to` is a process, or `None` for the runtime's first one, as with
-/// [`Process::current`](https://docs.rs/fiber-sched).
+/// `to` is a process, or `None` for the runtime's first one, as `Process::current` has them.
 ///
 /// # Errors
 /// `Stale`; `ProcessEnded` when there is no such process any more; `ForeignRuntime` when it is one

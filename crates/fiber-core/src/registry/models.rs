@@ -74,6 +74,14 @@ impl Slot {
         closed
     }
 
+    /// Takes out what the slot names; gives it.
+    fn take_out(&self, id: Id) -> Option<u32> {
+        self.entry.begin_move(id).ok()?;
+        let raw = self.entry.raw().0;
+        self.hand_over();
+        Some(raw)
+    }
+
     fn hand_over(&self) {
         let before = self.handed.fetch_add(1, Ordering::AcqRel);
         assert_eq!(before, 0, "handed over twice at once");
@@ -129,6 +137,56 @@ fn loom_one_of_two_closers_wins() {
         }
         assert!(mine ^ other.join().unwrap(), "an id is closed once");
         assert!(slot.receive(), "and freed by the next look");
+    });
+}
+
+#[test]
+fn loom_what_is_given_away_is_nobody_else_s() {
+    loom::model(|| {
+        let (slot, id) = Slot::open();
+        let visitor = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.visit(id, 3))
+        };
+        let closer = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.close(id))
+        };
+        let taken = slot.take_out(id);
+        visitor.join().unwrap();
+        let closed = closer.join().unwrap();
+        assert!(!(closed && taken.is_some()), "two have it");
+        if taken.is_some() {
+            assert!(slot.entry.word().is_moved(), "its shard would end it");
+        }
+        // If somebody was inside and the closer was not there yet, nothing has happened at all.
+        assert_eq!(slot.receive(), closed || taken.is_some());
+    });
+}
+
+#[test]
+fn loom_whoever_looks_at_a_slot_sees_one_incarnation() {
+    loom::model(|| {
+        let entry = Arc::new(Entry::new());
+        let owner = |number| Id::new(number, Namespace::PROCESS, 1);
+        let open = |number| entry.open(&stream(1), owner(number), ptr::null_mut());
+        let old = Id::new(0, STREAM, open(1)).unwrap();
+        let looker = {
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || {
+                let new = Id::new(0, STREAM, 2).unwrap();
+                for (id, owner) in [(old, owner(1)), (new, owner(2))] {
+                    if let Some((_, seen)) = entry.peek(id) {
+                        assert_eq!(seen, owner, "the owner of another incarnation");
+                    }
+                }
+            })
+        };
+        entry.begin_close(old, Closing::OwnerDied, None).unwrap();
+        assert_eq!(entry.receive(), 0);
+        entry.free();
+        open(2);
+        looker.join().unwrap();
     });
 }
 

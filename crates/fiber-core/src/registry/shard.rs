@@ -146,7 +146,7 @@ impl Named {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) const fn raw(&self) -> RawDescriptor {
         self.raw
     }

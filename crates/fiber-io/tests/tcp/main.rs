@@ -5,6 +5,7 @@ extern crate alloc;
 
 mod connections;
 mod endings;
+mod ids;
 mod limits;
 mod sharing;
 mod support;
