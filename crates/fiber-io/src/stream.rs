@@ -312,8 +312,8 @@ impl TcpStream {
         self.id.into_id()
     }
 
-    /// Makes another handle for the connection, as [`TcpStream::try_clone`], that belongs to another
-    /// process, or to the runtime's first one, `None`: it stays open when the own process ends.
+    /// Makes another handle for the connection, as [`TcpStream::try_clone`], that belongs to
+    /// another process, or to the runtime's first one, `None`: it stays open when the own process ends.
     ///
     /// # Errors
     /// As [`dup_to`](fiber_core::id::dup_to).
@@ -325,8 +325,8 @@ impl TcpStream {
         })
     }
 
-    /// Gives the connection to another process, or to the runtime's first one, `None`: it stays open
-    /// when the own process ends, and is closed when that one does. The handle that this gives is
+    /// Gives the connection to another process, or to the runtime's first one, `None`: it stays
+    /// open when the own process ends, and is closed when that one does. The handle that this gives is
     /// for a fiber of that process, the old id is stale.
     ///
     /// # Suspends

@@ -324,8 +324,8 @@ impl Entry {
         }
     }
 
-    /// What the slot says of `id`, although it may be reused at any moment; nothing if `id` does not
-    /// name its latest incarnation.
+    /// What the slot says of `id`, although it may be reused at any moment; nothing if `id` does
+    /// not name its latest incarnation.
     pub(super) fn peek(&self, id: Id) -> Option<(Word, Option<Id>)> {
         // Acquire, so that what follows is not of an incarnation before this one.
         let first = self.word();
