@@ -313,7 +313,8 @@ impl TcpStream {
     }
 
     /// Makes another handle for the connection, as [`TcpStream::try_clone`], that belongs to
-    /// another process, or to the runtime's first one, `None`: it stays open when the own process ends.
+    /// another process, or to the runtime's first one, `None`: it stays open when the own process
+    /// ends.
     ///
     /// # Errors
     /// As [`dup_to`](fiber_core::id::dup_to).
@@ -326,8 +327,8 @@ impl TcpStream {
     }
 
     /// Gives the connection to another process, or to the runtime's first one, `None`: it stays
-    /// open when the own process ends, and is closed when that one does. The handle that this gives is
-    /// for a fiber of that process, the old id is stale.
+    /// open when the own process ends, and is closed when that one does. The handle that this gives
+    /// is for a fiber of that process, the old id is stale.
     ///
     /// # Suspends
     /// As [`transfer_to`](fiber_core::id::transfer_to).
