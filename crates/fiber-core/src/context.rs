@@ -168,6 +168,7 @@ impl Context {
     /// It is not dropped while fibers have started on it and not ended, whose home it is: it is
     /// ended by [`Context::finish`] or [`Context::abandon`], or leaked (I-11).
     pub unsafe fn new(parts: Parts) -> Self {
+        parts.env.id_space().join_workers(Arc::clone(&parts.inbox));
         let shard = Shard::new(parts.ids_max, parts.port.unparker())
             .in_runtime(parts.process, parts.worker.index());
         Self {

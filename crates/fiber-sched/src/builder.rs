@@ -200,13 +200,15 @@ impl Builder {
         let watched = watchdog::start(&shared, self.watchdog, self.on_hog);
         let all = workers.saturating_add(self.dedicated);
         let body = |id: WorkerId| {
-            if id.index() > 0 {
-                work(&shared, id, None);
-                return;
+            let main = match id.index() {
+                0 => first.lock().take(),
+                _ => None,
+            };
+            let (unstarted, after) = work(&shared, id, main);
+            if id.index() == 0 {
+                *first.lock() = unstarted;
             }
-            let main = first.lock().take();
-            let unstarted = work(&shared, id, main);
-            *first.lock() = unstarted;
+            after
         };
         // In a destructor the caller is perhaps unwinding; no fiber of this run is.
         let started = aside(&*self.env, || self.env.run(all, &body));

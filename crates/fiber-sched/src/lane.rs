@@ -7,7 +7,7 @@ use alloc::{
 use core::mem;
 
 use fiber_core::{
-    context::StackUse,
+    context::{Context, StackUse},
     env::{ThreadNumber, Unpark},
     fiber::{Bands, Fiber, FiberQueue, Inbox, Priority, RemoteQueue, Runnable},
     park::Budget,
@@ -48,6 +48,8 @@ pub(crate) struct Lane {
     seen: SpinLock<Option<Seen>>,
     pub(crate) asks: Asks,
     pub(crate) sweeps: Sweeps,
+    /// Whether a fiber of this world was abandoned, and nobody has looked here who waits for it.
+    lost: AtomicBool,
     unparker: SpinLock<Option<Arc<dyn Unpark>>>,
     /// Written by the worker alone.
     pub(crate) counters: Counters,
@@ -88,6 +90,7 @@ impl Lane {
             seen: SpinLock::new(None),
             asks: Asks::new(),
             sweeps: Sweeps::new(),
+            lost: AtomicBool::new(false),
             unparker: SpinLock::new(None),
             counters: Counters::default(),
             wakes: Wakes::default(),
@@ -246,6 +249,17 @@ impl Lane {
         self.has_cancels.load(Ordering::SeqCst)
     }
 
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// A fiber of this world was abandoned: wakes those here who wait for what it holds.
+    #[cold]
+    pub(crate) fn look_for_lost(&self, context: &Context) {
+        self.lost.store(false, Ordering::SeqCst);
+        context.look_for_lost();
+    }
+
     /// Whether nothing waits here that others have put.
     pub(crate) fn is_empty(&self) -> bool {
         self.inbox.is_empty()
@@ -253,6 +267,7 @@ impl Lane {
             && !self.has_cancels()
             && !self.asks.is_waiting()
             && !self.sweeps.is_waiting()
+            && !self.has_lost()
     }
 
     /// How many fibers have ended here. Who sees an end sees the launches before it.
@@ -273,6 +288,11 @@ unsafe impl Inbox for Lane {
         if keep.inbox.push(fiber) {
             keep.notify();
         }
+    }
+
+    fn fiber_lost(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+        self.notify();
     }
 }
 

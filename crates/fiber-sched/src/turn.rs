@@ -86,6 +86,9 @@ impl<'worker> Turn<'worker> {
             if self.local.lane.sweeps.is_waiting() {
                 self.local.lane.do_sweeps(self.context);
             }
+            if self.local.lane.has_lost() {
+                self.local.lane.look_for_lost(self.context);
+            }
             self.fire_timers();
             self.pass_call_on();
             self.run_rounds();
@@ -318,6 +321,7 @@ impl<'worker> Turn<'worker> {
             || self.local.lane.has_cancels()
             || self.local.lane.asks.is_waiting()
             || self.local.lane.sweeps.is_waiting()
+            || self.local.lane.has_lost()
             || self.shared().phase() == Phase::Stopped
     }
 

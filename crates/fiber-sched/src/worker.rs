@@ -5,7 +5,7 @@ use core::{mem, time::Duration};
 
 use fiber_core::{
     context::{Context, Parts, Placement, Schedule},
-    env::{PortConfig, Undrained, Wait, WorkerId},
+    env::{AfterWork, PortConfig, Undrained, Wait, WorkerId},
     fiber::{Inbox, Runnable},
 };
 
@@ -39,20 +39,24 @@ impl Drop for NeverUnwinds {
     }
 }
 
-/// Runs one worker until the runtime stops. `first` is given to it: the main fiber, at worker 0;
-/// it comes back if no fiber may run.
+/// Runs one worker until the runtime stops, and says what is to become of its thread. `first` is
+/// given to it: the main fiber, at worker 0; it comes back if no fiber may run.
 pub(crate) fn work(
     shared: &Arc<Shared>,
     id: WorkerId,
     first: Option<Runnable>,
-) -> Option<Runnable> {
+) -> (Option<Runnable>, AfterWork) {
     let never_unwinds = NeverUnwinds;
-    let unstarted = start(shared, id, first);
+    let ended = start(shared, id, first);
     mem::forget(never_unwinds);
-    unstarted
+    ended
 }
 
-fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) -> Option<Runnable> {
+fn start(
+    shared: &Arc<Shared>,
+    id: WorkerId,
+    first: Option<Runnable>,
+) -> (Option<Runnable>, AfterWork) {
     let lane = Arc::clone(shared.lane(id));
     let config = PortConfig::default().requests_max(shared.limits.requests_max);
     let port = match shared.env.open_port(id, &config) {
@@ -61,7 +65,7 @@ fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) -> Option<
             tracing::error!(target: "fiber::sched", worker = id.0, %error, "no port");
             shared.fail(RunFault::Env(error));
             arrive(shared, false);
-            return first;
+            return (first, AfterWork::Free);
         }
     };
     lane.open(port.unparker());
@@ -92,9 +96,9 @@ fn start(shared: &Arc<Shared>, id: WorkerId, first: Option<Runnable>) -> Option<
     };
     lane.asks.close();
     lane.sweeps.close();
-    worker.end();
+    let after = worker.end();
     lane.close();
-    unstarted
+    (unstarted, after)
 }
 
 fn arrive(shared: &Shared, with_port: bool) {
@@ -143,7 +147,7 @@ impl Worker {
     }
 
     /// Gives everything back to the host; all fibers have ended, or never will.
-    fn end(self) {
+    fn end(self) -> AfterWork {
         let Self {
             context, local, id, ..
         } = self;
@@ -162,27 +166,37 @@ impl Worker {
                     "the host holds memory that it was lent, and does not give it back: {undrained}"
                 );
             }
-            return;
+            return AfterWork::Keep;
         }
-        context.enter(|| context.drop_locals());
+        let after = match context.at_rest() {
+            0 => AfterWork::Free,
+            _ => AfterWork::Keep,
+        };
+        if after == AfterWork::Free {
+            context.enter(|| context.drop_locals());
+        } else {
+            // Others may use what abandoned frames have borrowed of them (I-3).
+            context.leak_locals();
+        }
         context.close_all();
         while context.live_ids() > 0 {
             if let Err(fault) = context.enter(|| context.turn(Wait::No)) {
                 shared.fail(RunFault::Host(fault));
                 mem::forget(context);
-                return;
+                return after;
             }
             if context.live_ids() > 0 && shared.has_abandoned() {
                 // Who is inside of an id never leaves it. All else goes back.
                 if let Err(undrained) = context.abandon(DRAIN_GRACE) {
                     tell_undrained(id, undrained);
                 }
-                return;
+                return after;
             }
         }
         if let Err(undrained) = context.finish(DRAIN_GRACE) {
             tell_undrained(id, undrained);
         }
+        after
     }
 }
 

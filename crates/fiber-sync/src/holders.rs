@@ -28,6 +28,19 @@ impl Holders {
         }
     }
 
+    /// This one, which is about to be given `place`, holds it from now on.
+    #[inline]
+    pub(crate) fn set_to(&self, place: Place, holder: Holder) {
+        if let Some(cell) = self.0.get(usize::from(place.0)) {
+            cell.set_to(holder);
+        }
+    }
+
+    /// Who is in `place`.
+    pub(crate) fn get(&self, place: Place) -> Option<Holder> {
+        self.0.get(usize::from(place.0)).and_then(HolderCell::get)
+    }
+
     /// To be said before `place` is given back.
     #[inline]
     pub(crate) fn clear(&self, place: Place) {

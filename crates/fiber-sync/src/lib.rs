@@ -42,8 +42,8 @@ pub use crate::{
     mutex::{LockOperation, Mutex, MutexGuard, OwnedMutexGuard},
     once::{LazyLock, Once, OnceLock, OnceState},
     poison::{
-        LockError, LockResult, LockTimeoutError, LockTimeoutResult, PoisonError, TryLockError,
-        TryLockResult,
+        Abandoned, LockError, LockResult, LockTimeoutError, LockTimeoutResult, PoisonError,
+        TryLockError, TryLockResult,
     },
     rwlock::{
         OwnedRwLockReadGuard, OwnedRwLockWriteGuard, ReadOperation, RwLock, RwLockReadGuard,

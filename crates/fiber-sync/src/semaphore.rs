@@ -7,6 +7,7 @@
 //!
 //! It knows who took permits, and where. But permits are added by anybody, so that one that waits
 //! for some is never known to wait for ever: a semaphore takes no part in the search for circles.
+//! What a fiber has that was abandoned with its process is lost; `add_permits` makes up for it.
 
 use alloc::sync::Arc;
 use core::{

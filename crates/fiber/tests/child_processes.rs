@@ -2,7 +2,7 @@
 //!
 //! Each test starts this very program again, told by an environment variable which part to play.
 
-use core::hint::black_box;
+use core::{cell::RefCell, hint::black_box, time::Duration};
 use std::{
     env,
     io::{BufRead, BufReader, Read, Write},
@@ -12,7 +12,7 @@ use std::{
 };
 
 use fiber::{
-    FiberBuilder, Runtime, StackClass,
+    FiberBuilder, Process, Runtime, StackClass, WorkerId,
     io::{TcpListener, TcpStream},
 };
 use host_linux::{Config, Linux};
@@ -233,4 +233,93 @@ fn a_run_whose_main_can_neither_go_on_nor_be_unwound_does_not_return() {
         stderr.contains("the main fiber can neither go on nor be unwound"),
         "{stderr}"
     );
+}
+
+/// Says when it is dropped.
+struct Speaks(&'static str);
+
+impl Drop for Speaks {
+    fn drop(&mut self) {
+        let said = format!("dropped: {}\n", self.0);
+        // Nobody reads it if the parent is gone.
+        let _ = std::io::stderr().write_all(said.as_bytes());
+    }
+}
+
+thread_local! {
+    static SPEAKS: RefCell<Option<Speaks>> = const { RefCell::new(None) };
+}
+
+/// Runs two workers, each with a value of its thread's; a fiber is abandoned on that one, if any.
+fn abandon_on(worker: Option<u16>) {
+    let on = |worker| FiberBuilder::new().worker(WorkerId(worker));
+    run(|| {
+        for (number, name) in [(0, "the first"), (1, "the second")] {
+            let speaks = move || SPEAKS.with(|place| *place.borrow_mut() = Some(Speaks(name)));
+            let fiber = on(number).spawn(speaks).expect("on a fiber");
+            fiber.join().expect("it returns");
+        }
+        let Some(worker) = worker else { return };
+        let doomed = Process::builder().grace(Duration::from_millis(5));
+        let doomed = doomed.spawn(move || {
+            let stubborn = on(worker).spawn(|| {
+                loop {
+                    let _ = std::panic::catch_unwind(fiber::park);
+                }
+            });
+            let _ = stubborn.expect("on a fiber").join();
+        });
+        let doomed = doomed.expect("on a fiber");
+        fiber::sleep(Duration::from_millis(1));
+        doomed.kill("enough");
+        let exit = doomed.join().expect_err("it was killed");
+        assert_eq!(exit.report.fibers_abandoned, 1, "{exit}");
+    });
+}
+
+/// What a child process says that abandons a fiber there, on a thread that nobody joins.
+fn said_after_abandoning(test: &str, worker: Option<u16>) -> String {
+    let part = format!("abandon {worker:?}");
+    if plays(&part) {
+        let (tell, told) = std::sync::mpsc::channel();
+        let caller = std::thread::spawn(move || {
+            abandon_on(worker);
+            tell.send(()).expect("the test waits");
+        });
+        told.recv().expect("the run returns");
+        match worker {
+            // It does not end; it may have got as far as it will.
+            Some(0) => (0..1000).for_each(|_| std::thread::yield_now()),
+            _ => caller.join().expect("it has returned"),
+        }
+        std::process::exit(0);
+    }
+    let output = child(test, &part).output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    stderr
+}
+
+#[test]
+fn the_values_of_a_thread_are_dropped_when_nothing_was_abandoned_there() {
+    let test = "the_values_of_a_thread_are_dropped_when_nothing_was_abandoned_there";
+    let said = said_after_abandoning(test, None);
+    assert!(said.contains("dropped: the first"), "{said}");
+    assert!(said.contains("dropped: the second"), "{said}");
+}
+
+#[test]
+fn the_values_of_a_workers_thread_are_kept_when_a_fiber_was_abandoned_there() {
+    let test = "the_values_of_a_workers_thread_are_kept_when_a_fiber_was_abandoned_there";
+    let said = said_after_abandoning(test, Some(1));
+    assert!(said.contains("dropped: the first"), "{said}");
+    assert!(!said.contains("dropped: the second"), "{said}");
+}
+
+#[test]
+fn the_values_of_the_calling_thread_are_kept_when_a_fiber_was_abandoned_there() {
+    let test = "the_values_of_the_calling_thread_are_kept_when_a_fiber_was_abandoned_there";
+    let said = said_after_abandoning(test, Some(0));
+    assert!(!said.contains("dropped: the first"), "{said}");
+    assert!(said.contains("dropped: the second"), "{said}");
 }

@@ -11,7 +11,7 @@
 //! 5. `wake`: how a worker's sleep ends. `stacks`, `slabs`, `overflow`: where fibers live, and what
 //!    happens when one runs over.
 //! 6. One small file for each other slot of [`Env`](fiber_core::env::Env): `clock`, `entropy`,
-//!    `workers`, `threads`, `offload`, `unwind`.
+//!    `workers` (and `keep`, of threads that may not end), `threads`, `offload`, `unwind`.
 //! 7. `watch`: the thread that looks at workers from outside; `sample`: how it interrupts one;
 //!    `trace`: backtraces.
 //! 8. `sys`: every raw call; `errno`, `address`: the kernel's numbers and layouts.
@@ -25,6 +25,7 @@ mod driver;
 mod entropy;
 mod errno;
 mod immediate;
+mod keep;
 mod linux;
 mod offload;
 mod overflow;

@@ -68,6 +68,10 @@ unsafe impl Stacks for Linux {
         stacks.clear();
     }
 
+    fn leak_stack(&self, class: StackClass) {
+        self.stacks.lock(class).leak();
+    }
+
     unsafe fn clear_stack(&self, stack: &StackMemory) -> bool {
         let (limit, base) = (stack.limit(), stack.base().addr().get());
         let all = memory::pages(limit, base - limit.addr().get());

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use fiber_core::env::{StackClass, Stacks, WorkerId, Workers};
+use fiber_core::env::{AfterWork, StackClass, Stacks, WorkerId, Workers};
 use host_linux::{Config, Io, Linux};
 
 const SIGABRT: i32 = 6;
@@ -38,6 +38,7 @@ fn touch_guard(class: StackClass, below: usize) {
             // SAFETY: not sound at all: it ends the process, which is what the parent waits for
             // (I-3).
             unsafe { guard.write_volatile(1) };
+            AfterWork::Free
         })
         .expect("one worker needs no thread");
 }

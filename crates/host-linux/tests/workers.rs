@@ -8,7 +8,7 @@ use core::{
 };
 use std::fs;
 
-use fiber_core::env::Workers;
+use fiber_core::env::{AfterWork, Workers};
 use host_linux::{Config, Io, Linux};
 
 #[test]
@@ -19,6 +19,7 @@ fn threads_that_cannot_be_started_are_an_error_and_no_worker_runs() {
     // Each thread's stack takes two megabytes of address space.
     let started = linux.run(2000, &|_| {
         ran.fetch_add(1, Ordering::Relaxed);
+        AfterWork::Free
     });
     set_address_space(&before);
     let text = started
@@ -26,7 +27,9 @@ fn threads_that_cannot_be_started_are_an_error_and_no_worker_runs() {
         .to_string();
     assert!(text.contains("run fewer workers"), "{text}");
     assert_eq!(ran.into_inner(), 0);
-    linux.run(2, &|_| ()).expect("there is room again");
+    linux
+        .run(2, &|_| AfterWork::Free)
+        .expect("there is room again");
 }
 
 /// Leaves the process so much more address space than it has now; the limit before.

@@ -6,9 +6,9 @@ use std::{panic, thread};
 
 use fiber_core::{
     env::{
-        Caps, Chooser, Clock, Entropy, Env, EnvError, HostInfo, Instant, Job, Offload, OffloadFull,
-        Payload, Port, PortConfig, Room, Site, StackClass, StackError, StackMemory, StackStats,
-        Stacks, ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
+        AfterWork, Caps, Chooser, Clock, Entropy, Env, EnvError, HostInfo, Instant, Job, Offload,
+        OffloadFull, Payload, Port, PortConfig, Room, Site, StackClass, StackError, StackMemory,
+        StackStats, Stacks, ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
     },
     registry::IdSpace,
     request::RequestKind,
@@ -180,6 +180,10 @@ unsafe impl Stacks for NodeEnv {
         stacks::unmap(memory);
     }
 
+    fn leak_stack(&self, class: StackClass) {
+        self.with(|world| world.leak_stack(self.node, self.incarnation, class));
+    }
+
     unsafe fn clear_stack(&self, memory: &StackMemory) -> bool {
         stacks::clear(memory)
     }
@@ -192,19 +196,21 @@ unsafe impl Stacks for NodeEnv {
     /// What this incarnation of the node has in use. What is free belongs to the whole process,
     /// and may not be seen from inside of a world.
     fn stack_stats(&self) -> StackStats {
-        let in_use = self.with(|world| world.stacks_of(self.node, self.incarnation));
+        let (in_use, leaked) = self.with(|world| world.stacks_of(self.node, self.incarnation));
         let mut stats = StackStats::default();
-        for (class, in_use) in StackClass::ALL.into_iter().zip(in_use) {
+        for class in StackClass::ALL {
+            let (in_use, leaked) = (in_use[class.index()], leaked[class.index()]);
             let numbers = &mut stats.classes[class.index()];
             numbers.in_use = in_use;
-            numbers.mapped_bytes = in_use * class.bytes();
+            numbers.leaked = leaked;
+            numbers.mapped_bytes = (in_use + leaked) * class.bytes();
         }
         stats
     }
 }
 
 impl Workers for NodeEnv {
-    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) -> Result<(), EnvError> {
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) -> AfterWork + Sync)) -> Result<(), EnvError> {
         let caller = worker::current(|identity| identity.thread).ok_or(EnvError::new(
             "starting workers",
             0,

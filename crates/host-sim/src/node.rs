@@ -42,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) helpers: usize,
     /// Fiber stacks that this incarnation has in use, by class.
     pub(crate) stacks: StacksInUse,
+    /// Those of fibers that were abandoned with their processes.
+    pub(crate) leaked: StacksInUse,
     pub(crate) descriptors: Descriptors,
     /// How many sockets use each local port.
     pub(crate) ports_used: BTreeMap<u16, u32>,
@@ -75,6 +77,7 @@ impl Node {
             threads: Vec::new(),
             helpers: 0,
             stacks: StacksInUse::default(),
+            leaked: StacksInUse::default(),
             descriptors: Descriptors::default(),
             ports_used: BTreeMap::new(),
             next_port: FIRST_EPHEMERAL,
@@ -213,6 +216,7 @@ impl World {
         self.abandoned.nodes += 1;
         let stacks = core::mem::take(&mut self.node(number).stacks);
         self.abandoned.fiber_stacks += stacks.iter().sum::<usize>() as u64;
+        self.node(number).leaked = StacksInUse::default();
         self.node(number).helpers = 0;
         for thread in threads {
             // Its start may own a job, which belongs to the abandoned memory.
@@ -259,7 +263,7 @@ impl World {
         if node.incarnation != incarnation {
             return Ok(());
         }
-        if node.stacks.iter().sum::<usize>() >= limit {
+        if node.stacks.iter().chain(&node.leaked).sum::<usize>() >= limit {
             let remedy = "run fewer fibers at once on this node, or raise `Sim::stacks_max`";
             return Err(StackError::Exhausted { limit, remedy });
         }
@@ -276,12 +280,23 @@ impl World {
         }
     }
 
-    pub(crate) fn stacks_of(&mut self, node: u16, incarnation: u32) -> StacksInUse {
+    /// Counts a stack that a node will never give back.
+    pub(crate) fn leak_stack(&mut self, node: u16, incarnation: u32, class: StackClass) {
+        self.give_stack(node, incarnation, class);
+        self.abandoned.fiber_stacks += 1;
         let node = self.node(node);
         if node.incarnation == incarnation {
-            node.stacks
+            node.leaked[class.index()] += 1;
+        }
+    }
+
+    /// How many stacks a node has in use, and how many it has leaked.
+    pub(crate) fn stacks_of(&mut self, node: u16, incarnation: u32) -> (StacksInUse, StacksInUse) {
+        let node = self.node(node);
+        if node.incarnation == incarnation {
+            (node.stacks, node.leaked)
         } else {
-            StacksInUse::default()
+            Default::default()
         }
     }
 

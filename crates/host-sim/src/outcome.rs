@@ -58,7 +58,7 @@ pub struct Abandoned {
     pub nodes: u64,
     /// Virtual threads that were cut off, also those that still ran at the end.
     pub threads: u64,
-    /// Fiber stacks of theirs.
+    /// Fiber stacks of theirs, and of fibers that were abandoned with their processes.
     pub fiber_stacks: u64,
 }
 

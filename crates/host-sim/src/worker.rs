@@ -16,7 +16,7 @@ use core::{cell::Cell, ptr};
 use std::{panic, thread};
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use fiber_core::env::{ThreadHooks, WorkerId};
+use fiber_core::env::{AfterWork, ThreadHooks, WorkerId};
 
 use crate::{arena::Key, env::Shared, stacks::WorkerStack, threads, world::Thread};
 
@@ -46,7 +46,7 @@ pub(crate) enum Resumed {
 
 /// The body of `Workers::run`, without its lifetime.
 #[derive(Clone, Copy)]
-pub(crate) struct BodyRef(*const (dyn Fn(WorkerId) + Sync));
+pub(crate) struct BodyRef(*const (dyn Fn(WorkerId) -> AfterWork + Sync));
 
 // SAFETY: it points to a `Sync` closure, which may be called from anywhere; that it is alive is
 // the promise made at `BodyRef::new` (I-3).
@@ -55,13 +55,13 @@ unsafe impl Send for BodyRef {}
 impl BodyRef {
     /// # Safety
     /// `body` outlives every call of [`BodyRef::call`].
-    pub(crate) unsafe fn new(body: &(dyn Fn(WorkerId) + Sync)) -> Self {
-        let body: *const (dyn Fn(WorkerId) + Sync + '_) = body;
+    pub(crate) unsafe fn new(body: &(dyn Fn(WorkerId) -> AfterWork + Sync)) -> Self {
+        let body: *const (dyn Fn(WorkerId) -> AfterWork + Sync + '_) = body;
         // SAFETY: only the lifetime changes; the caller promises what it stood for (I-3).
         let body = unsafe {
             core::mem::transmute::<
-                *const (dyn Fn(WorkerId) + Sync + '_),
-                *const (dyn Fn(WorkerId) + Sync + 'static),
+                *const (dyn Fn(WorkerId) -> AfterWork + Sync + '_),
+                *const (dyn Fn(WorkerId) -> AfterWork + Sync + 'static),
             >(body)
         };
         Self(body)
@@ -71,7 +71,8 @@ impl BodyRef {
         // SAFETY: the caller of `new` keeps the closure alive: the frame of `Workers::run` is
         // left only when all its workers have returned, or never (I-3).
         let body = unsafe { &*self.0 };
-        body(worker);
+        // A virtual thread's values are those of the thread that the whole world runs on.
+        let _ = body(worker);
     }
 }
 

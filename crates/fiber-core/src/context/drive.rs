@@ -114,6 +114,7 @@ impl Context {
     /// When the host did not give everything back within `grace`; what it still has is leaked.
     pub fn finish(self, grace: Duration) -> Result<(), Undrained> {
         assert_eq!(self.started(), 0, "fibers outlive their worker");
+        self.env.id_space().leave_workers(&self.inbox);
         let mut completions = Vec::new();
         self.hand_over_staged(&mut completions);
         let drained = self.port.borrow_mut().drain(grace, &mut completions);
@@ -132,6 +133,7 @@ impl Context {
     /// ever be freed or used, the caller's caller included.
     pub fn abandon(self, grace: Duration) -> Result<(), Undrained> {
         let this = ManuallyDrop::new(self);
+        this.env.id_space().leave_workers(&this.inbox);
         let mut unwanted = Vec::new();
         this.hand_over_staged(&mut unwanted);
         this.port.borrow_mut().drain(grace, &mut unwanted)?;

@@ -13,7 +13,7 @@ use super::{Arc, Context, Id, Namespace, Placement, mem};
 use crate::{
     env::{Payload, StackError, Unwind},
     fiber::{ExitReason, Fiber, FiberQueue, Header, Reason, Runnable},
-    operation::{StoredWaits, Waits},
+    operation::{CHOICE, StoredWaits, Waits},
     park::{BUDGET, Masked, Raised},
     process::{Record, Stage},
     registry::{Closing, Full, Named, Object},
@@ -319,9 +319,33 @@ impl Context {
         }
         let reason = header.cancel_reason().unwrap_or_default();
         header.fail(fiber.as_raw(), ExitReason::Abandoned(reason));
-        self.close_fiber(&fiber, Closing::Lost);
+        // Before the mark: whoever sees that may look at the block for ever.
         mem::forget(fiber.clone());
+        self.close_fiber(&fiber, Closing::Lost);
+        self.env().leak_stack(header.stack_class());
         header.finish();
+        self.env().id_space().tell_of_loss();
+    }
+
+    /// Wakes the fibers that have started here and wait, perhaps among other things, for what an
+    /// abandoned one holds: they look again, and find out.
+    pub fn look_for_lost(&self) {
+        let space = self.env().id_space();
+        self.each_started(|header| {
+            let looks = match header.stored_waits() {
+                None => header.waiting_for().get() == CHOICE,
+                Some(waits) => {
+                    let mut lost = false;
+                    waits.resource.obstacles(&mut |holder| {
+                        lost |= holder.fiber.is_some_and(|fiber| space.is_lost(fiber));
+                    });
+                    lost
+                }
+            };
+            if looks {
+                header.wake();
+            }
+        });
     }
 
     /// How many fibers were abandoned here with their processes: their frames are on this thread.
@@ -359,6 +383,11 @@ impl Context {
                 clean_up(self.env(), || drop(value));
             }
         }
+        self.leak_locals();
+    }
+
+    /// The worker ends, and its values stay as they are: frames may name them that do, too (I-3).
+    pub fn leak_locals(&self) {
         mem::forget(self.locals().take());
     }
 

@@ -46,7 +46,7 @@ pub use self::{
     threads::{ThreadHooks, Threads},
     unwind::{Backtrace, PanicWatch, Panicking, Payload, Unwind, aside},
     watch::{Frame, Sample, ThreadNumber, Tick, Trace, Watch, Watched, Watching},
-    workers::{WorkerId, Workers},
+    workers::{AfterWork, WorkerId, Workers},
 };
 use crate::{registry::IdSpace, request::RequestKind};
 

@@ -124,6 +124,12 @@ pub unsafe trait Stacks {
         }
     }
 
+    /// A stack of this class, which was taken, is never given back: frames on it stay for ever
+    /// (I-3). Hosts that count do so.
+    fn leak_stack(&self, class: StackClass) {
+        let _ = class;
+    }
+
     /// Makes a stack read as zeros, so that [`Stacks::stack_depth`] can tell later how much of it
     /// was used. False where the host cannot measure, as by default.
     ///
@@ -172,6 +178,11 @@ impl StackStats {
     pub fn in_use(&self) -> usize {
         self.classes.iter().map(|class| class.in_use).sum()
     }
+
+    /// How many stacks of all classes are under abandoned fibers, for good.
+    pub fn leaked(&self) -> usize {
+        self.classes.iter().map(|class| class.leaked).sum()
+    }
 }
 
 /// The stacks of one class.
@@ -180,6 +191,8 @@ impl StackStats {
 pub struct ClassStats {
     /// With workers: under fibers, and in the workers' own caches.
     pub in_use: usize,
+    /// Under fibers that were abandoned, for good.
+    pub leaked: usize,
     /// Free, and some of their memory is kept for whoever comes next.
     pub warm: usize,
     /// Free, and all of their memory was given back to the system.

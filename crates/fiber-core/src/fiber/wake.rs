@@ -28,6 +28,12 @@ pub unsafe trait Inbox: Send + Sync {
     /// Makes a parked fiber of this worker ready. Wait-free but for waking the worker if it
     /// sleeps. *Thread*: any.
     fn push(&self, fiber: Runnable);
+
+    /// A fiber of this world was abandoned: has the worker call [`Context::look_for_lost`] soon.
+    /// *Thread*: any.
+    ///
+    /// [`Context::look_for_lost`]: crate::Context::look_for_lost
+    fn fiber_lost(&self) {}
 }
 
 /// The word that says whether a fiber is parked.

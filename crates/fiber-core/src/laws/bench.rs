@@ -14,7 +14,7 @@ use std::{
 
 use super::{Config, rig::Rig};
 use crate::{
-    env::{Env, WorkerId},
+    env::{AfterWork, Env, WorkerId},
     request::RequestKind,
 };
 
@@ -67,6 +67,7 @@ impl<'law> Bench<'law> {
                 let mut broken = broken.lock().unwrap_or_else(PoisonError::into_inner);
                 broken.get_or_insert_with(|| message(&*payload));
             }
+            AfterWork::Free
         });
         if let Err(error) = started {
             panic!(

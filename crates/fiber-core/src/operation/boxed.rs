@@ -195,7 +195,7 @@ unsafe impl<T> Operation for BoxedOperation<'_, T> {
     fn name(&self) -> &'static str {
         match &*self.arms {
             [arm] => arm.operation.name(),
-            _ => "a choice",
+            _ => super::CHOICE,
         }
     }
 

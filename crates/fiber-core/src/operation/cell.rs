@@ -8,6 +8,7 @@ use core::{fmt, ptr::NonNull};
 use crate::{
     env::Unpark,
     fiber::Header,
+    id::Id,
     primitive::{AtomicU32, Ordering},
     spin,
 };
@@ -67,6 +68,14 @@ impl Waiter {
             // the fiber cannot leave its wait, let alone end, before either is over (I-12).
             WaiterKind::Fiber(header) => unsafe { header.as_ref() }.wake(),
             WaiterKind::Thread(unparker) => unparker.unpark(),
+        }
+    }
+
+    fn fiber_id(&self) -> Option<Id> {
+        match &self.0 {
+            // SAFETY: called on a claimed cell, as for `wake` (I-12).
+            WaiterKind::Fiber(header) => unsafe { header.as_ref() }.id(),
+            WaiterKind::Thread(_) | WaiterKind::Nobody => None,
         }
     }
 
@@ -296,6 +305,11 @@ pub struct Claim<'cell> {
 }
 
 impl Claim<'_> {
+    /// The fiber whose cell it is, if it is a fiber's and that has an id.
+    pub(super) fn fiber(&self) -> Option<Id> {
+        self.cell.waiter.fiber_id()
+    }
+
     /// Settles the cell on `arm` and wakes the performer. The value has been moved before.
     pub fn commit(self, arm: u16) {
         self.cell.waiter.wake();

@@ -53,7 +53,7 @@ unsafe impl<A: Operation, B: Operation> Operation for Or<A, B> {
     type Output = Either<A::Output, B::Output>;
 
     fn name(&self) -> &'static str {
-        "a choice"
+        super::CHOICE
     }
 
     fn prepare(&mut self, how: How) {

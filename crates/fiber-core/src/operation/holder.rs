@@ -27,6 +27,12 @@ pub trait Resource: Sync {
     fn peers(&self) -> Option<usize> {
         None
     }
+
+    /// Tells of those holders that keep the performer from it, whatever the others do that wait:
+    /// of all of them, unless some leave room.
+    fn obstacles(&self, tell: &mut dyn FnMut(Holder)) {
+        self.holders(tell);
+    }
 }
 
 /// What a performer waits for, and where in the program it does.
@@ -137,9 +143,9 @@ impl fmt::Display for Holder {
 
 /// The one holder of a lock, if it is held.
 ///
-/// Written by the holder: after it has got the lock, and before it lets go. Others read it at any
-/// time and may read what has just changed; they look again, under a lock of their own, before they
-/// rely on it.
+/// Written by the holder, after it has got the lock and before it lets go; and by whoever hands the
+/// lock over to it, before it can know. Others read it at any time and may read what has just
+/// changed; they look again, under a lock of their own, before they rely on it.
 pub struct HolderCell {
     fiber: AtomicU64,
     since: AtomicPtr<Location<'static>>,
@@ -157,8 +163,13 @@ impl HolderCell {
     /// The caller holds it from now on.
     #[inline]
     pub fn set(&self, since: &'static Location<'static>) {
-        let holder = Holder::current(since);
-        let fiber = holder.fiber.map_or(0, Id::to_bits);
+        self.set_to(Holder::current(since));
+    }
+
+    /// This one holds it from now on, and is about to be told.
+    #[inline]
+    pub fn set_to(&self, holder: Holder) {
+        let (fiber, since) = (holder.fiber.map_or(0, Id::to_bits), holder.since);
         self.fiber.store(fiber, Ordering::Relaxed);
         let since = ptr::from_ref(since).cast_mut();
         self.since.store(since, Ordering::Release);

@@ -8,11 +8,15 @@ use core::{
     fmt,
     marker::PhantomPinned,
     mem,
+    panic::Location,
     pin::Pin,
     ptr::{self, NonNull},
 };
 
-use super::cell::{Both, Claim, WaitCell};
+use super::{
+    cell::{Both, Claim, WaitCell},
+    holder::Holder,
+};
 use crate::spin;
 
 /// One arm of one performer, in the performer's frame.
@@ -130,6 +134,11 @@ impl Partner<'_> {
     /// What the partner's primitive left in its node.
     pub fn value(&self) -> *mut () {
         self.value
+    }
+
+    /// The partner as the holder of what it is about to be given, since then.
+    pub fn holder(&self, since: &'static Location<'static>) -> Holder {
+        Holder::new(self.theirs.fiber(), since)
     }
 
     /// Lets the partner go, its value moved. `own_arm` is what the caller's own cell, if it had

@@ -21,6 +21,7 @@ mod cell;
 mod choice;
 #[macro_use]
 mod choose;
+mod dead;
 mod deadlock;
 mod graph;
 mod guard;
@@ -38,6 +39,7 @@ pub use self::{
     boxed::{BoxedOperation, choose_dyn, guard_dyn, with_nack_dyn},
     cell::{Claim, WaitCell, Waiter},
     choice::{Either, Or},
+    dead::{Dead, Fate},
     deadlock::{Deadlock, Link},
     guard::{Guard, Nack, WithNack, guard, guard_with, with_nack},
     holder::{Holder, HolderCell, Resource, Waits},
@@ -231,6 +233,9 @@ pub unsafe trait Operation {
         BoxedOperation::new(self)
     }
 }
+
+/// What is said of those who perform several operations at once, until one commits.
+pub(crate) const CHOICE: &str = "a choice";
 
 /// What an operation is prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,6 +23,10 @@ use crate::{
     timer::{Armed, TimerNode},
 };
 
+/// How long a plain thread waits at the most before it looks again whether who has what it waits
+/// for was abandoned: nobody knows of it who could wake it then.
+const LOOKS_AGAIN: Duration = Duration::from_secs(1);
+
 /// Why an operation was not committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -326,6 +330,11 @@ fn wait_on_thread<O: Operation>(operation: Pin<&mut O>, span: Option<Duration>) 
         return published.end(Waited::Settled(arm));
     }
     let alarm = Alarm::of(&*published.operation, span, &|| (hooks.now)());
+    let holders = published
+        .operation
+        .waits()
+        .is_some_and(|it| it.only_holders);
+    let looks_again = (holders || published.operation.arms() > 1).then_some(LOOKS_AGAIN);
     let mut woken = false;
     let waited = wait(&cell, || {
         if mem::replace(&mut woken, true)
@@ -339,7 +348,8 @@ fn wait_on_thread<O: Operation>(operation: Pin<&mut O>, span: Option<Duration>) 
                 .and_then(|alarm| alarm.ring(&cell))
                 .map(Waited::Interrupted);
         }
-        (hooks.park)(left);
+        let longest = left.into_iter().chain(looks_again).min();
+        (hooks.park)(longest);
         None
     });
     published.end(waited)

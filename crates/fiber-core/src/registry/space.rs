@@ -1,10 +1,10 @@
 //! All ids of one world: where keys come from, and how a key is found.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     fmt, mem,
     ptr::{self, NonNull},
-    sync::atomic::AtomicPtr,
+    sync::atomic::{AtomicBool, AtomicPtr},
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{IoError, IoErrorKind, Stale, StaleReason},
-    fiber::{Fiber, Header},
+    fiber::{Fiber, Header, Inbox},
     id::{Description, Id, Namespace},
     operation::WaitGraph,
     primitive::Ordering,
@@ -34,6 +34,10 @@ pub struct IdSpace {
     top: [AtomicPtr<Middle>; TOP],
     chunks: SpinLock<Chunks>,
     waits: WaitGraph,
+    /// Whether any fiber was ever abandoned.
+    has_lost: AtomicBool,
+    /// The workers of this world, who are told of each fiber that is.
+    workers: SpinLock<Vec<Arc<dyn Inbox>>>,
     generation_max: u16,
     /// The number of its first chunk.
     first: u32,
@@ -94,6 +98,8 @@ impl IdSpace {
                 free: Vec::new(),
             }),
             waits: WaitGraph::new(),
+            has_lost: AtomicBool::new(false),
+            workers: SpinLock::new_static(Vec::new()),
             generation_max,
             first,
         }
@@ -224,6 +230,48 @@ impl IdSpace {
             let word = entry.word();
             word.is_lost() && word.generation() == id.generation()
         })
+    }
+
+    /// Whether any fiber of this world was ever abandoned.
+    pub fn has_lost(&self) -> bool {
+        self.has_lost.load(Ordering::SeqCst)
+    }
+
+    /// The abandoned fiber that `id` names, or named last, and its process.
+    pub(crate) fn lost_fiber(&self, id: Id) -> Option<(Fiber, Option<Id>)> {
+        if !self.is_lost(id) {
+            return None;
+        }
+        let (_, entry) = self.find(id).ok()?;
+        let header = NonNull::new(entry.object().cast::<Header>())?;
+        // SAFETY: its slot is never opened again, and its block is leaked, which comes before the
+        // mark (I-4).
+        Some((unsafe { header.as_ref() }.handle(), entry.owner()))
+    }
+
+    /// A fiber was abandoned, and its id is marked: every worker of this world is told, since
+    /// fibers may wait there for what that one holds.
+    pub(crate) fn tell_of_loss(&self) {
+        self.has_lost.store(true, Ordering::SeqCst);
+        // Cloned, so that nobody is rung up under the lock.
+        let workers = self.workers.lock().clone();
+        for worker in workers {
+            worker.fiber_lost();
+        }
+    }
+
+    /// From here on the worker behind `inbox` is told of losses.
+    pub(crate) fn join_workers(&self, inbox: Arc<dyn Inbox>) {
+        self.workers.lock().push(inbox);
+    }
+
+    pub(crate) fn leave_workers(&self, inbox: &Arc<dyn Inbox>) {
+        let left = {
+            let mut workers = self.workers.lock();
+            let at = workers.iter().position(|other| Arc::ptr_eq(other, inbox));
+            at.map(|at| workers.swap_remove(at))
+        };
+        drop(left);
     }
 
     /// Whether `id` names something that is not closing.

@@ -28,9 +28,9 @@ use std::{
 use super::{ScriptEnv, chooser::mix};
 use crate::{
     env::{
-        Backtrace, Clock, Entropy, EnvError, Instant, Job, Offload, OffloadFull, PanicWatch,
-        Panicking, Payload, Room, StackClass, StackError, StackMemory, StackStats, Stacks,
-        ThreadHooks, Threads, Unpark, Unwind, WallTime, WorkerId, Workers,
+        AfterWork, Backtrace, Clock, Entropy, EnvError, Instant, Job, Offload, OffloadFull,
+        PanicWatch, Panicking, Payload, Room, StackClass, StackError, StackMemory, StackStats,
+        Stacks, ThreadHooks, Threads, Unpark, Unwind, WallTime, WorkerId, Workers,
     },
     stack,
 };
@@ -64,10 +64,11 @@ impl Entropy for ScriptEnv {
 }
 
 impl Workers for ScriptEnv {
-    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) -> Result<(), EnvError> {
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) -> AfterWork + Sync)) -> Result<(), EnvError> {
         let work = |worker| {
             let _over = Over(self);
-            body(WorkerId(worker));
+            // This host is for tests alone: it ends its threads whatever was left on them.
+            let _ = body(WorkerId(worker));
         };
         // Whether all threads have started, once that is known.
         let gate = OnceLock::new();
@@ -190,6 +191,12 @@ unsafe impl Stacks for ScriptEnv {
         unsafe { dealloc(bottom.as_ptr(), layout(memory.class())) };
     }
 
+    fn leak_stack(&self, class: StackClass) {
+        let mut world = self.stage.world();
+        world.stacks[class.index()] -= 1;
+        world.leaked[class.index()] += 1;
+    }
+
     unsafe fn clear_stack(&self, memory: &StackMemory) -> bool {
         // SAFETY: the caller promises that nothing in it is needed (I-3).
         unsafe { memory.limit().write_bytes(0, memory.class().bytes()) };
@@ -207,11 +214,13 @@ unsafe impl Stacks for ScriptEnv {
 
     fn stack_stats(&self) -> StackStats {
         let mut stats = StackStats::default();
-        let in_use = self.stage.world().stacks;
-        for (class, in_use) in StackClass::ALL.into_iter().zip(in_use) {
+        let world = self.stage.world();
+        for class in StackClass::ALL {
+            let (in_use, leaked) = (world.stacks[class.index()], world.leaked[class.index()]);
             let numbers = &mut stats.classes[class.index()];
             numbers.in_use = in_use;
-            numbers.mapped_bytes = in_use * class.bytes();
+            numbers.leaked = leaked;
+            numbers.mapped_bytes = (in_use + leaked) * class.bytes();
         }
         stats
     }

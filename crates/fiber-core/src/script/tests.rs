@@ -10,8 +10,8 @@ use super::{Reply, Script, ScriptEnv, SeededChooser};
 use crate::{
     IoErrorKind,
     env::{
-        Chooser, Clock, Env, HostFault, Instant, Port, PortConfig, Site, Staged, TryNow, Unpark,
-        Wait, WorkerId, Workers,
+        AfterWork, Chooser, Clock, Env, HostFault, Instant, Port, PortConfig, Site, Staged, TryNow,
+        Unpark, Wait, WorkerId, Workers,
     },
     request::{
         Completion, Extent, Interest, LentMut, Outcome, RawDescriptor, Request, RequestKind, Token,
@@ -58,6 +58,7 @@ fn on_a_worker<T: Send>(env: &ScriptEnv, body: impl Fn(&mut Driver) -> T + Sync)
     env.run(1, &|worker| {
         let value = body(&mut Driver::new(env, worker));
         *result.lock().unwrap() = Some(value);
+        AfterWork::Free
     })
     .unwrap();
     result.into_inner().unwrap().unwrap()
@@ -152,6 +153,7 @@ fn workers_wake_each_other_and_all_fail_when_all_wait_for_ever() {
         }
         driver.turn(Wait::Forever).unwrap_err();
         *faults.lock().unwrap() += 1;
+        AfterWork::Free
     })
     .unwrap();
     assert_eq!(faults.into_inner().unwrap(), 2);
@@ -193,6 +195,7 @@ fn a_signal_that_one_worker_raises_ends_the_wait_of_another_that_reads() {
             let raised = driver.now(&Request::RaiseSignal { signal });
             assert_eq!(raised, TryNow::Done(Outcome::Done(0)));
         }
+        AfterWork::Free
     })
     .unwrap();
 }

@@ -29,6 +29,8 @@ pub(super) struct World {
     outsiders: bool,
     /// Stacks in use, by class.
     pub(super) stacks: [usize; StackClass::ALL.len()],
+    /// Those of abandoned fibers.
+    pub(super) leaked: [usize; StackClass::ALL.len()],
     /// By port number; `None` once a port is gone.
     ports: Vec<Option<PortState>>,
 }
@@ -64,6 +66,7 @@ impl World {
             awake: 0,
             outsiders,
             stacks: [0; StackClass::ALL.len()],
+            leaked: [0; StackClass::ALL.len()],
             ports: Vec::new(),
         }
     }

@@ -9,10 +9,10 @@ use core::{
 
 use fiber_core::{
     env::{
-        Caps, Chooser, Clock, Entropy, Env, EnvError, HostFault, HostInfo, Instant, Job, Offload,
-        OffloadFull, Payload, Port, PortConfig, Room, StackClass, StackError, StackMemory, Stacks,
-        Staged, ThreadHooks, Threads, TryNow, TurnInfo, Undrained, Unpark, Unwind, Wait, WallTime,
-        WorkerId, Workers,
+        AfterWork, Caps, Chooser, Clock, Entropy, Env, EnvError, HostFault, HostInfo, Instant, Job,
+        Offload, OffloadFull, Payload, Port, PortConfig, Room, StackClass, StackError, StackMemory,
+        Stacks, Staged, ThreadHooks, Threads, TryNow, TurnInfo, Undrained, Unpark, Unwind, Wait,
+        WallTime, WorkerId, Workers,
     },
     request::{Completion, Request},
     script::ScriptEnv,
@@ -131,7 +131,7 @@ impl Entropy for Faulty {
 }
 
 impl Workers for Faulty {
-    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) -> Result<(), EnvError> {
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) -> AfterWork + Sync)) -> Result<(), EnvError> {
         if self.no_threads {
             return Err(EnvError::new("a test", 1, "nothing"));
         }

@@ -16,7 +16,7 @@ use core::{
 };
 
 use fiber_core::{
-    operation::{Holder, perform, perform_until},
+    operation::{Dead, Holder, perform, perform_until},
     park::charge,
 };
 
@@ -94,8 +94,9 @@ impl<T: ?Sized> Mutex<T> {
     /// A cancelled fiber unwinds here without the lock, unless it has been handed over already.
     ///
     /// # Errors
-    /// When a holder panicked; the error has the guard. When the holder waits for the caller, or is
-    /// the caller, so that the lock would never become free.
+    /// When a holder panicked or was killed; the error has the guard. When the holder waits for the
+    /// caller, or is the caller, so that the lock would never become free; and when it was abandoned
+    /// with its process. Who waits already is told of that, too: a plain thread within a second.
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
@@ -143,7 +144,7 @@ impl<T: ?Sized> Mutex<T> {
     /// Locks it if nobody holds it. Never suspends.
     ///
     /// # Errors
-    /// When somebody holds it, or when a holder panicked.
+    /// When somebody holds it, or when a holder panicked or was killed.
     #[inline]
     #[track_caller]
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
@@ -151,8 +152,13 @@ impl<T: ?Sized> Mutex<T> {
             self.raw.holder().set(Location::caller());
             Ok(self.locked()?)
         } else {
-            Err(TryLockError::WouldBlock)
+            Err(self.held())
         }
+    }
+
+    #[cold]
+    fn held<G>(&self) -> TryLockError<G> {
+        TryLockError::held(Dead::in_the_way_of(&self.raw))
     }
 
     /// [`Mutex::lock`] that gives up after `span`.
@@ -164,7 +170,7 @@ impl<T: ?Sized> Mutex<T> {
     /// As [`Mutex::lock`].
     ///
     /// # Errors
-    /// When the time is over, or when a holder panicked.
+    /// When the time is over, or when a holder panicked, was killed or was abandoned.
     #[track_caller]
     pub fn lock_timeout(&self, span: Duration) -> LockTimeoutResult<MutexGuard<'_, T>> {
         match perform_until(self.lock_operation(), Some(span)) {
@@ -184,7 +190,7 @@ impl<T: ?Sized> Mutex<T> {
         self.raw.holder().get()
     }
 
-    /// Whether a holder panicked.
+    /// Whether a holder panicked or was killed.
     pub fn is_poisoned(&self) -> bool {
         self.poison.is_set()
     }
@@ -210,7 +216,7 @@ impl<T: ?Sized> Mutex<T> {
     /// What guards do in the end.
     #[inline]
     fn unlock(&self, since: HeldSince) {
-        self.poison.release(since);
+        self.poison.release(since, || self.holder());
         self.raw.unlock();
     }
 }
@@ -233,7 +239,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
         match self.try_lock() {
             Ok(guard) => out.field("data", &&*guard),
             Err(TryLockError::Poisoned(error)) => out.field("data", &&**error.get_ref()),
-            Err(TryLockError::WouldBlock) => out.field("data", &format_args!("<locked>")),
+            Err(_) => out.field("data", &format_args!("<locked>")),
         };
         out.field("poisoned", &self.is_poisoned());
         out.finish_non_exhaustive()

@@ -68,8 +68,10 @@ unsafe impl<'mutex, T: ?Sized> Operation for LockOperation<'mutex, T> {
     unsafe fn finish(self: Pin<&mut Self>, arm: u16) -> Self::Output {
         let mutex = self.mutex;
         // SAFETY: the caller's promise is the same (I-12).
-        unsafe { self.acquire().finish(arm) }?;
-        Ok(mutex.locked()?)
+        match unsafe { self.acquire().finish(arm) } {
+            Ok(()) => Ok(mutex.locked()?),
+            Err(error) => Err(error.map(|()| unreachable!("the raw lock is never poisoned"))),
+        }
     }
 
     fn refuse(self: Pin<&mut Self>, deadlock: Deadlock) -> Self::Output {

@@ -28,7 +28,7 @@ use fiber_core::{
 
 pub use self::{lazy::LazyLock, value::OnceLock};
 use crate::{
-    poison::{HeldSince, Poison},
+    poison::{HeldSince, LockError, Poison},
     primitive::const_unless_loom,
     raw_lock::{Acquire, Patience, RawLock},
 };
@@ -79,8 +79,9 @@ impl Once {
     /// A cancelled fiber unwinds here, and from within `body`: then the next caller begins anew.
     ///
     /// # Panics
-    /// When a caller before has panicked. When it is called from within `body`, or by somebody for
-    /// whom the one that runs it waits: such a circle would never end.
+    /// When a caller before has panicked or was killed. When it is called from within `body`, or by
+    /// somebody for whom the one that runs it waits: such a circle would never end. When the one
+    /// that runs it was abandoned with its process.
     #[inline]
     #[track_caller]
     pub fn call_once(&self, body: impl FnOnce()) {
@@ -151,9 +152,7 @@ impl Once {
         body: impl FnOnce(&OnceState),
     ) {
         let acquire = Acquire::new(&self.lock, self, site, Patience::LooksAgain);
-        if let Err(deadlock) = perform(acquire) {
-            panic!("{deadlock}");
-        }
+        perform(acquire).unwrap_or_else(LockError::into_inner);
         let _running = Running {
             once: self,
             since: Poison::hold(),
@@ -161,11 +160,14 @@ impl Once {
         if self.is_completed() {
             return;
         }
-        let poisoned = self.poison.is_set();
-        assert!(
-            !poisoned || after_panic == AfterPanic::Retry,
-            "what is to be done once was begun before, and has panicked"
-        );
+        let sound = self.poison.mark(());
+        let poisoned = sound.is_err();
+        if let Err(error) = sound
+            && after_panic == AfterPanic::Refuse
+        {
+            let dead = error.dead().expect("a lock is poisoned by somebody");
+            panic!("what is to be done once was begun before: {dead}");
+        }
         body(&OnceState { poisoned });
         self.poison.clear();
         self.done.open();
@@ -223,7 +225,8 @@ struct Running<'once> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.once.poison.release(self.since);
+        let holder = || self.once.lock.holder().get();
+        self.once.poison.release(self.since, holder);
         self.once.lock.unlock();
     }
 }

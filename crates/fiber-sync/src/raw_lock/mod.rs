@@ -30,7 +30,8 @@
 //! with one compare-and-swap, which fails if a waiter comes in between (I-2).
 //!
 //! Waiters that are perhaps arms of a choice, or have a limit of time, are not woken to look again:
-//! the lock is handed over to them.
+//! the lock is handed over to them. It has its new holder's name on it then, before that one runs:
+//! a fiber that never does, since its process was abandoned meanwhile, is known to have it.
 
 mod operation;
 
@@ -41,6 +42,7 @@ use fiber_core::{
     spin::SpinLock,
 };
 
+use self::operation::Request;
 pub(crate) use self::operation::{Acquire, Patience};
 use crate::primitive::{AtomicU32, Ordering, const_unless_loom};
 
@@ -141,7 +143,7 @@ impl RawLock {
         let state = self.state.load(Ordering::Relaxed);
         match waiting.first_value() {
             None => self.state.store(FREE, Ordering::Release),
-            Some(value) if Patience::of(value) == Patience::LooksAgain && state < PASS => {
+            Some(value) if looks_again(value) && state < PASS => {
                 self.state.store(WAITERS | PASS, Ordering::Release);
                 waiting.nudge_first();
             }
@@ -157,6 +159,9 @@ impl RawLock {
             self.state.store(FREE, Ordering::Release);
             return;
         };
+        // SAFETY: it was found just now, and is committed below (I-12).
+        let site = unsafe { Request::of(next.value()) }.site;
+        self.holder.set_to(next.holder(site));
         // What the holder wrote is passed on through the cell, not through the word.
         next.commit(0);
         if waiting.is_empty() {
@@ -167,13 +172,14 @@ impl RawLock {
     /// Takes the lock for the performer of `cell`, or links it.
     ///
     /// # Safety
-    /// `node` is not linked, and it and `cell` stay in place until [`RawLock::retract`] (I-12).
+    /// `node` is not linked, and it, `cell` and `request` stay in place until [`RawLock::retract`]
+    /// (I-12).
     unsafe fn publish(
         &self,
         node: Pin<&WaitNode>,
         cell: &WaitCell,
         base: u16,
-        patience: Patience,
+        request: &Request,
     ) -> Published {
         let mut waiting = self.waiting.lock();
         loop {
@@ -187,8 +193,9 @@ impl RawLock {
                     return Published::Committed(0);
                 }
             } else if self.change(state, state | WAITERS, Ordering::Relaxed) {
+                let value = ptr::from_ref(request).cast_mut().cast();
                 // SAFETY: under the list's lock; the rest is the caller's promise (I-12).
-                unsafe { waiting.push(node, cell, base, patience.to_value()) };
+                unsafe { waiting.push(node, cell, base, value) };
                 return Published::Waiting;
             }
         }
@@ -223,7 +230,24 @@ impl RawLock {
 
     /// Unlinks a waiter that has given up. It may have been woken: then the next one is.
     fn retract(&self, node: &WaitNode) {
+        self.unlink(node, &mut self.waiting.lock());
+    }
+
+    /// Settles the performer of `cell`, which will not get the lock, and unlinks it; false if it
+    /// was settled by somebody else.
+    #[cold]
+    fn give_up(&self, node: &WaitNode, cell: &WaitCell, base: u16) -> bool {
         let mut waiting = self.waiting.lock();
+        let Some(own) = cell.claim_own() else {
+            return false;
+        };
+        // Before others are looked at, whose claims may have to be waited for.
+        own.settle(base);
+        self.unlink(node, &mut waiting);
+        true
+    }
+
+    fn unlink(&self, node: &WaitNode, waiting: &mut WaitList) {
         let was_first = waiting.is_first(node);
         waiting.remove(node);
         if waiting.is_empty() {
@@ -231,13 +255,13 @@ impl RawLock {
             return;
         }
         if was_first {
-            self.see_to_next(&mut waiting);
+            self.see_to_next(waiting);
         }
     }
 
     /// The one that was the first has gone, and perhaps it had been woken.
     fn see_to_next(&self, waiting: &mut WaitList) {
-        let looks_again = waiting.first_value().map(Patience::of) == Some(Patience::LooksAgain);
+        let looks_again = waiting.first_value().is_some_and(looks_again);
         loop {
             let state = self.state.load(Ordering::Relaxed);
             if state & LOCKED == 0 && looks_again {
@@ -270,16 +294,9 @@ impl Resource for RawLock {
     }
 }
 
-impl Patience {
-    fn to_value(self) -> *mut () {
-        ptr::without_provenance_mut(self as usize)
-    }
-
-    fn of(value: *mut ()) -> Self {
-        if value.is_null() {
-            Self::TakesOver
-        } else {
-            Self::LooksAgain
-        }
-    }
+/// Whether the one whose node has this value is woken to look again. Under the list's lock, for a
+/// node that is linked.
+fn looks_again(value: *mut ()) -> bool {
+    // SAFETY: it is linked, and the list's lock is held (I-12).
+    unsafe { Request::of(value) }.patience == Patience::LooksAgain
 }

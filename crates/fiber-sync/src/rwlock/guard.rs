@@ -164,7 +164,8 @@ impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.poison.release(self.since);
+        let holder = || self.lock.raw.holder(self.place);
+        self.lock.poison.release(self.since, holder);
         self.lock.raw.unlock(self.place);
     }
 }
@@ -177,7 +178,8 @@ impl<T: ?Sized> Drop for OwnedRwLockReadGuard<T> {
 
 impl<T: ?Sized> Drop for OwnedRwLockWriteGuard<T> {
     fn drop(&mut self) {
-        self.lock.poison.release(self.since);
+        let holder = || self.lock.raw.holder(self.place);
+        self.lock.poison.release(self.since, holder);
         self.lock.raw.unlock(self.place);
     }
 }

@@ -18,9 +18,9 @@ use core::{
     time::Duration,
 };
 
-use fiber_core::operation::{Holder, perform, perform_until};
+use fiber_core::operation::{Dead, Holder, perform, perform_until};
 
-use self::raw::{Access, RawRwLock};
+use self::raw::{Access, Candidate, RawRwLock};
 pub use self::{
     guard::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLockReadGuard, RwLockWriteGuard},
     operation::{ReadOperation, WriteOperation},
@@ -97,8 +97,10 @@ impl<T: ?Sized> RwLock<T> {
     /// A cancelled fiber unwinds here without the lock, unless it has been handed over already.
     ///
     /// # Errors
-    /// When a writer panicked; the error has the guard. When those who hold the lock wait for the
-    /// caller, or are the caller, so that it would never become free.
+    /// When a writer panicked or was killed; the error has the guard. When those who hold the lock
+    /// wait for the caller, or are the caller, so that it would never become free; and when one of
+    /// them, of the eight that are known, was abandoned with its process. Who waits already is told
+    /// of that, too: a plain thread within a second.
     #[inline]
     #[track_caller]
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
@@ -162,12 +164,12 @@ impl<T: ?Sized> RwLock<T> {
     /// Locks it for reading if nobody writes, or waits. Never suspends.
     ///
     /// # Errors
-    /// When somebody writes or waits, or when a writer panicked.
+    /// When somebody writes or waits, or when a writer panicked or was killed.
     #[inline]
     #[track_caller]
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
         let place = self.raw.try_lock(Access::Read);
-        let place = place.ok_or(TryLockError::WouldBlock)?;
+        let place = place.ok_or_else(|| self.held(Access::Read))?;
         self.raw.note(place, Location::caller());
         Ok(self.poison.mark(RwLockReadGuard::new(self, place))?)
     }
@@ -175,14 +177,20 @@ impl<T: ?Sized> RwLock<T> {
     /// Locks it for writing if nobody has it. Never suspends.
     ///
     /// # Errors
-    /// When somebody has it, or when a writer panicked.
+    /// When somebody has it, or when a writer panicked or was killed.
     #[inline]
     #[track_caller]
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         let place = self.raw.try_lock(Access::Write);
-        let place = place.ok_or(TryLockError::WouldBlock)?;
+        let place = place.ok_or_else(|| self.held(Access::Write))?;
         self.raw.note(place, Location::caller());
         Ok(self.poison.mark(RwLockWriteGuard::new(self, place))?)
+    }
+
+    #[cold]
+    fn held<G>(&self, access: Access) -> TryLockError<G> {
+        let candidate = Candidate::new(&self.raw, access, Location::caller(), false);
+        TryLockError::held(Dead::in_the_way_of(&candidate))
     }
 
     /// [`RwLock::read`] that gives up after `span`.
@@ -194,7 +202,7 @@ impl<T: ?Sized> RwLock<T> {
     /// As [`RwLock::read`].
     ///
     /// # Errors
-    /// When the time is over, or when a writer panicked.
+    /// When the time is over, or when a writer panicked or was killed.
     #[track_caller]
     pub fn read_timeout(&self, span: Duration) -> LockTimeoutResult<RwLockReadGuard<'_, T>> {
         match perform_until(self.read_operation(), Some(span)) {
@@ -212,7 +220,7 @@ impl<T: ?Sized> RwLock<T> {
     /// As [`RwLock::read`].
     ///
     /// # Errors
-    /// When the time is over, or when a writer panicked.
+    /// When the time is over, or when a writer panicked or was killed.
     #[track_caller]
     pub fn write_timeout(&self, span: Duration) -> LockTimeoutResult<RwLockWriteGuard<'_, T>> {
         match perform_until(self.write_operation(), Some(span)) {
@@ -239,7 +247,7 @@ impl<T: ?Sized> RwLock<T> {
         self.raw.holders(tell);
     }
 
-    /// Whether a writer panicked.
+    /// Whether a writer panicked or was killed.
     pub fn is_poisoned(&self) -> bool {
         self.poison.is_set()
     }
@@ -276,7 +284,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
         match self.try_read() {
             Ok(guard) => out.field("data", &&*guard),
             Err(TryLockError::Poisoned(error)) => out.field("data", &&**error.get_ref()),
-            Err(TryLockError::WouldBlock) => out.field("data", &format_args!("<locked>")),
+            Err(_) => out.field("data", &format_args!("<locked>")),
         };
         out.field("poisoned", &self.is_poisoned());
         out.finish_non_exhaustive()

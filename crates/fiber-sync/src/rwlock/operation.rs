@@ -1,19 +1,24 @@
 //! Locking to read or to write, as things that one can block on.
 
+use alloc::boxed::Box;
 use core::{cell::Cell, fmt, panic::Location, pin::Pin};
 
-use fiber_core::operation::{Deadlock, Operation, Published, Resource, WaitCell, WaitNode, Waits};
+use fiber_core::operation::{Dead, Deadlock, Operation, Published, Resource, WaitCell, Waits};
 
 use super::{
     RwLock, RwLockReadGuard, RwLockWriteGuard,
-    raw::{Access, Candidate, RawRwLock, Request},
+    raw::{Access, Candidate, RawRwLock},
 };
-use crate::{holders::Place, poison::LockResult};
+use crate::{
+    holders::Place,
+    poison::{Abandoned, LockResult},
+};
 
 /// Gets the raw lock, for reading or for writing.
 struct Acquire<'lock> {
-    site: &'static Location<'static>,
     candidate: Candidate<'lock>,
+    /// A holder that was abandoned: this is what was committed instead of the lock.
+    dead: Cell<Option<Box<Dead>>>,
 }
 
 impl<'lock> Acquire<'lock> {
@@ -24,23 +29,15 @@ impl<'lock> Acquire<'lock> {
         stays: bool,
     ) -> Self {
         Self {
-            site,
-            candidate: Candidate {
-                lock,
-                request: Request {
-                    access,
-                    stays,
-                    place: Cell::new(Place::NONE),
-                },
-                node: WaitNode::new(),
-            },
+            dead: Cell::new(None),
+            candidate: Candidate::new(lock, access, site, stays),
         }
     }
 
     fn waits(&self) -> Option<Waits<'_>> {
         Some(Waits {
             resource: &self.candidate,
-            site: self.site,
+            site: self.candidate.request.site,
             only_holders: true,
         })
     }
@@ -48,23 +45,50 @@ impl<'lock> Acquire<'lock> {
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
         let Candidate { lock, request, .. } = &self.candidate;
-        let place = lock.try_lock(request.access)?;
-        request.place.set(place);
+        match lock.try_lock(request.access) {
+            Some(place) => request.place.set(place),
+            None => self.dead.set(Some(self.in_the_way()?)),
+        }
         Some(0)
+    }
+
+    #[cold]
+    fn in_the_way(&self) -> Option<Box<Dead>> {
+        Dead::in_the_way_of(&self.candidate)
     }
 
     /// # Safety
     /// As for [`Operation::publish`].
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+        let this = self.into_ref().get_ref();
         let Candidate {
             lock,
             request,
             node,
-        } = &self.into_ref().get_ref().candidate;
+        } = &this.candidate;
         // SAFETY: the node is pinned with the operation that it is a part of (I-12).
         let node = unsafe { Pin::new_unchecked(node) };
         // SAFETY: node, request and cell stay until `retract`, by the caller's promise (I-12).
-        unsafe { lock.publish(node, request, cell, base) }
+        match unsafe { lock.publish(node, request, cell, base) } {
+            Published::Waiting => this.look_again(cell, base),
+            committed => committed,
+        }
+    }
+
+    /// Whoever would wait for one that was abandoned does not.
+    fn look_again(&self, cell: &WaitCell, base: u16) -> Published {
+        let Candidate {
+            lock,
+            request,
+            node,
+        } = &self.candidate;
+        if let Some(dead) = self.in_the_way()
+            && lock.give_up(node, request, cell, base)
+        {
+            self.dead.set(Some(dead));
+            return Published::Committed(0);
+        }
+        Published::Waiting
     }
 
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
@@ -80,10 +104,13 @@ impl<'lock> Acquire<'lock> {
 
     /// The place of a caller that has got the lock.
     #[inline]
-    fn finish(self: Pin<&mut Self>) -> Place {
-        let place = self.candidate.request.place.get();
-        self.candidate.lock.note(place, self.site);
-        place
+    fn finish(self: Pin<&mut Self>) -> Result<Place, Abandoned> {
+        if let Some(dead) = self.dead.take() {
+            return Err(Abandoned::new(dead));
+        }
+        let Candidate { lock, request, .. } = &self.candidate;
+        lock.note(request.place.get(), request.site);
+        Ok(request.place.get())
     }
 }
 
@@ -137,6 +164,10 @@ macro_rules! operation {
                 unsafe { self.acquire().publish(cell, base) }
             }
 
+            fn look_again(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+                self.acquire().look_again(cell, base)
+            }
+
             fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
                 self.acquire().retract(winner);
             }
@@ -144,7 +175,7 @@ macro_rules! operation {
             #[inline]
             unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
                 let lock = self.lock;
-                let guard = $guard::new(lock, self.acquire().finish());
+                let guard = $guard::new(lock, self.acquire().finish()?);
                 Ok(lock.poison.mark(guard)?)
             }
 

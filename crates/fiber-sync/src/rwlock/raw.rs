@@ -31,6 +31,8 @@ pub(super) struct Request {
     pub(super) access: Access,
     /// Whether it leaves the queue only with the lock, or when it is cancelled.
     pub(super) stays: bool,
+    /// Where it is wanted.
+    pub(super) site: &'static Location<'static>,
     /// Written by whoever serves it.
     pub(super) place: Cell<Place>,
 }
@@ -46,6 +48,26 @@ pub(super) struct Candidate<'lock> {
     pub(super) node: WaitNode,
 }
 
+impl<'lock> Candidate<'lock> {
+    pub(super) const fn new(
+        lock: &'lock RawRwLock,
+        access: Access,
+        site: &'static Location<'static>,
+        stays: bool,
+    ) -> Self {
+        Self {
+            lock,
+            request: Request {
+                access,
+                stays,
+                site,
+                place: Cell::new(Place::NONE),
+            },
+            node: WaitNode::new(),
+        }
+    }
+}
+
 // SAFETY: others reach it as a `Resource` only, which looks for the node under the lock of the list
 // and changes nothing (I-12).
 unsafe impl Sync for Candidate<'_> {}
@@ -58,6 +80,11 @@ impl Resource for Candidate<'_> {
     fn holders(&self, tell: &mut dyn FnMut(Holder)) {
         let access = self.request.access;
         self.lock.holders_before(&self.node, access, tell);
+    }
+
+    /// Readers leave room for readers: a writer that waits before this one may give up yet.
+    fn obstacles(&self, tell: &mut dyn FnMut(Holder)) {
+        self.lock.obstacles(self.request.access, tell);
     }
 }
 
@@ -104,6 +131,19 @@ impl RawRwLock {
         self.holders.each(tell);
     }
 
+    /// Tells of those who keep one from the lock that wants it for `access`.
+    pub(super) fn obstacles(&self, access: Access, tell: &mut dyn FnMut(Holder)) {
+        let has_room = self.state.lock().held.has_room(access);
+        if !has_room {
+            self.holders.each(tell);
+        }
+    }
+
+    /// The one in this place.
+    pub(super) fn holder(&self, place: Place) -> Option<Holder> {
+        self.holders.get(place)
+    }
+
     /// Notes the caller, which has got the lock.
     #[inline]
     pub(super) fn note(&self, place: Place, site: &'static Location<'static>) {
@@ -121,7 +161,7 @@ impl RawRwLock {
         self.holders.clear(place);
         let mut state = self.state.lock();
         state.held.release(place);
-        state.serve();
+        state.serve(&self.holders);
     }
 
     /// The writer becomes a reader, and those who wait to read do, too.
@@ -129,7 +169,7 @@ impl RawRwLock {
         let mut state = self.state.lock();
         state.held.writer = false;
         state.held.readers = 1;
-        state.serve();
+        state.serve(&self.holders);
     }
 
     /// Tells of those who keep one that waits with `node` from the lock. A reader that stands
@@ -167,6 +207,7 @@ impl RawRwLock {
         };
         if let Some(place) = state.take(request.access) {
             request.place.set(place);
+            self.note(place, request.site);
             own.settle(base);
             return Published::Committed(0);
         }
@@ -181,11 +222,27 @@ impl RawRwLock {
     /// Unlinks a waiter that has given up, and serves those whom it has held back.
     pub(super) fn retract(&self, node: &WaitNode, request: &Request) {
         let mut state = self.state.lock();
-        if node.is_linked() {
-            state.waiting.remove(node);
-            state.staying_writers -= usize::from(request.is_staying_writer());
-            state.serve();
-        }
+        state.unlink(node, request, &self.holders);
+    }
+
+    /// Settles the performer of `cell`, which will not get the lock, and unlinks it; false if it
+    /// was settled by somebody else.
+    #[cold]
+    pub(super) fn give_up(
+        &self,
+        node: &WaitNode,
+        request: &Request,
+        cell: &WaitCell,
+        base: u16,
+    ) -> bool {
+        let mut state = self.state.lock();
+        let Some(own) = cell.claim_own() else {
+            return false;
+        };
+        // Before others are looked at, whose claims may have to be waited for.
+        own.settle(base);
+        state.unlink(node, request, &self.holders);
+        true
     }
 }
 
@@ -211,8 +268,18 @@ impl State {
         (self.waiting.is_empty() && self.held.has_room(access)).then(|| self.held.add(access))
     }
 
-    /// Serves those who wait, in order, up to the first for whom there is no room.
-    fn serve(&mut self) {
+    /// Unlinks one that has given up, and serves those whom it has held back.
+    fn unlink(&mut self, node: &WaitNode, request: &Request, holders: &Holders) {
+        if node.is_linked() {
+            self.waiting.remove(node);
+            self.staying_writers -= usize::from(request.is_staying_writer());
+            self.serve(holders);
+        }
+    }
+
+    /// Serves those who wait, in order, up to the first for whom there is no room. They are noted
+    /// before they know: one may never run again, since its process was abandoned meanwhile.
+    fn serve(&mut self, holders: &Holders) {
         let held = &mut self.held;
         while let Match::Partner(waiter) = self.waiting.find_while(None, |value| {
             // SAFETY: the list calls with linked nodes, and its lock is held (I-12).
@@ -220,7 +287,9 @@ impl State {
         }) {
             // SAFETY: it was found just now, and is committed below (I-12).
             let request = unsafe { Request::of(waiter.value()) };
-            request.place.set(held.add(request.access));
+            let place = held.add(request.access);
+            request.place.set(place);
+            holders.set_to(place, waiter.holder(request.site));
             self.staying_writers -= usize::from(request.is_staying_writer());
             waiter.commit(0);
         }

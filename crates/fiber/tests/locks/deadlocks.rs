@@ -19,7 +19,7 @@ use crate::support::{on_both, on_one};
 fn report<T>(error: LockError<T>) -> Deadlock {
     match error {
         LockError::Deadlock(deadlock) => deadlock,
-        LockError::Poisoned(_) => panic!("nobody panicked"),
+        error => panic!("{error}"),
     }
 }
 

@@ -5,10 +5,13 @@
 
 extern crate alloc;
 
+mod abandoned;
 mod calls;
 mod endings;
+mod held;
 mod ids;
 mod links;
+mod misuse;
 mod monitors;
 mod names;
 mod runs;

@@ -1,5 +1,10 @@
 //! Where the scenarios run.
 
+use std::{sync::mpsc, thread};
+
+use fiber::{Drain, Runtime, SharedEnv};
+use host_linux::{Config, Linux};
+
 use crate::support::{WORKERS, in_worlds, on_linux};
 
 /// On Linux with each number of workers, and in some hundred simulated worlds.
@@ -8,4 +13,41 @@ pub(crate) fn everywhere(main: fn()) {
         on_linux(workers, main);
     }
     in_worlds(200, main);
+}
+
+/// As [`everywhere`], where so many fibers are abandoned: their stacks are leaked, and all else is
+/// as it was.
+pub(crate) fn losing(lost: usize, main: fn()) {
+    for workers in WORKERS {
+        losing_on_linux(workers, lost, main);
+    }
+    host_sim::check(100, |mut sim| {
+        let workers = WORKERS[usize::try_from(sim.seed() % 3).unwrap()];
+        sim.node("only", move |env| run(env, workers, lost, main));
+        let outcome = sim.run();
+        assert_eq!(outcome.abandoned.fiber_stacks, lost as u64);
+        assert_eq!((outcome.abandoned.threads, outcome.abandoned.nodes), (0, 0));
+        outcome
+    });
+}
+
+/// On a thread of its own, which may have to stay for good.
+pub(crate) fn losing_on_linux(workers: u16, lost: usize, main: impl FnOnce() + Send + 'static) {
+    let (tell, told) = mpsc::channel();
+    let runs = thread::spawn(move || {
+        run(Linux::new(Config::default()).unwrap(), workers, lost, main);
+        tell.send(()).unwrap();
+    });
+    if told.recv().is_err() {
+        runs.join().unwrap();
+    }
+}
+
+fn run(env: SharedEnv, workers: u16, lost: usize, main: impl FnOnce() + Send) {
+    let builder = Runtime::builder(env).workers(workers).drain(Drain::Wait);
+    let watched = move || (Runtime::current().unwrap(), main());
+    let (runtime, ()) = builder.run(watched).unwrap();
+    let stats = runtime.stats();
+    assert_eq!((stats.live, stats.stacks.in_use()), (0, 0), "{stats}");
+    assert_eq!(stats.stacks.leaked(), lost, "{stats}");
 }

@@ -188,6 +188,12 @@ impl ClassPool {
         room
     }
 
+    /// One that was taken never comes back; its slab stays for good.
+    pub(super) fn leak(&mut self) {
+        self.numbers.in_use -= 1;
+        self.numbers.leaked += 1;
+    }
+
     /// Takes stacks of this class back that are sorted by address, of which the first `warm` have
     /// kept their memory. What is not needed any more comes out, to be unmapped.
     pub(super) fn give(&mut self, stacks: &[StackMemory], warm: usize) -> Vec<Slab> {

@@ -14,6 +14,12 @@ pub(crate) fn number() -> libc::pid_t {
     unsafe { libc::gettid() }
 }
 
+/// Whether the calling thread is the process's first one, which `main` runs on.
+pub(crate) fn is_first() -> bool {
+    // SAFETY: takes nothing (I-1).
+    number() == unsafe { libc::getpid() }
+}
+
 /// Processor time that a thread of this process has used.
 pub(crate) fn cpu(thread: libc::pid_t) -> Result<Duration> {
     /// How the kernel numbers a thread's clock of processor time.

@@ -11,7 +11,7 @@ use core::{net::SocketAddr, ptr::NonNull, time::Duration};
 
 use fiber_core::{
     IoErrorKind,
-    env::{Env, Instant, Port, PortConfig, SharedEnv, Staged, TryNow, Wait, WorkerId},
+    env::{AfterWork, Env, Instant, Port, PortConfig, SharedEnv, Staged, TryNow, Wait, WorkerId},
     request::{
         Completion, Extent, Lent, LentMut, Outcome, RawDescriptor, Request, Shutdown, Token,
     },
@@ -39,6 +39,7 @@ pub fn workers(env: &SharedEnv, n: u16, body: impl Fn(&mut Hand<'_>, WorkerId) +
             next: 0,
         };
         body(&mut hand, worker);
+        AfterWork::Free
     })
     .unwrap();
 }

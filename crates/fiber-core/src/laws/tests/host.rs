@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     env::{
-        Caps, Chooser, Clock, Entropy, Env, EnvError, HostInfo, Instant, Job, Offload, OffloadFull,
-        Payload, Port, PortConfig, Room, Site, StackClass, StackError, StackMemory, StackStats,
-        Stacks, ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
+        AfterWork, Caps, Chooser, Clock, Entropy, Env, EnvError, HostInfo, Instant, Job, Offload,
+        OffloadFull, Payload, Port, PortConfig, Room, Site, StackClass, StackError, StackMemory,
+        StackStats, Stacks, ThreadHooks, Threads, Unwind, WallTime, WorkerId, Workers,
     },
     request::RequestKind,
     script::{Script, ScriptEnv, SeededChooser},
@@ -177,13 +177,17 @@ unsafe impl Stacks for MemoryEnv {
         unsafe { self.inner.stack_depth(memory) }
     }
 
+    fn leak_stack(&self, class: StackClass) {
+        self.inner.leak_stack(class);
+    }
+
     fn stack_stats(&self) -> StackStats {
         self.inner.stack_stats()
     }
 }
 
 impl Workers for MemoryEnv {
-    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) + Sync)) -> Result<(), EnvError> {
+    fn run(&self, n: u16, body: &(dyn Fn(WorkerId) -> AfterWork + Sync)) -> Result<(), EnvError> {
         let missing = u16::from(self.fault == Fault::LastWorkerMissing);
         self.inner.run(n - missing, body)
     }

@@ -1,0 +1,379 @@
+//! What is left of fibers that do not end when they are killed, and what others learn of it.
+
+use alloc::sync::Arc;
+use core::{cell::RefCell, panic::AssertUnwindSafe, time::Duration};
+use std::{panic, thread};
+
+use fiber::{
+    End, Exit, ExitReason, FiberBuilder, Process, choose,
+    core::{
+        Context,
+        operation::{Fate, never},
+        park::shield,
+    },
+    io::TcpListener,
+    mask,
+    operation::perform,
+    park, scope, sleep, spawn, spawn_when,
+    sync::channel,
+    sync::{
+        Abandoned, Condvar, LockError, LockTimeoutError, Mutex, MutexGuard, Once, RwLock,
+        TryLockError,
+    },
+    yield_now,
+};
+
+use crate::{support::Count, world::losing};
+
+const GRACE: Duration = Duration::from_millis(5);
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Catches whatever unwinds it, for ever, and lets some time pass in between.
+fn stubborn() -> ! {
+    loop {
+        let _ = panic::catch_unwind(park);
+        shield(|| sleep(GRACE));
+    }
+}
+
+/// Waits in its destructor, for ever.
+struct Clings;
+
+impl Drop for Clings {
+    fn drop(&mut self) {
+        loop {
+            sleep(LONG);
+        }
+    }
+}
+
+/// Runs `main` as a process of little patience, waits until it has told that it is ready, kills it
+/// and gives how it has ended.
+fn kill(main: impl FnOnce(channel::Sender<()>) + Send + 'static) -> Arc<Exit> {
+    let (ready, is_ready) = channel::bounded(1);
+    let process = Process::builder().name("doomed").grace(GRACE);
+    let handle = process.spawn(move || main(ready)).unwrap();
+    let process = handle.process().clone();
+    is_ready.recv().unwrap();
+    process.kill("enough");
+    perform(process.end_operation())
+}
+
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+fn told<T>(locked: Result<T, LockError<T>>) -> Abandoned {
+    match locked {
+        Err(LockError::Abandoned(abandoned)) => abandoned,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was locked"),
+    }
+}
+
+#[test]
+fn a_fiber_that_catches_every_unwinding_is_abandoned_with_its_whole_process() {
+    losing(2, || {
+        let others = spawn(|| {
+            let served = Count::default();
+            for _ in 0..20 {
+                sleep(GRACE);
+                served.add();
+            }
+            served.get()
+        });
+        let unwound = Count::default();
+        let seen = unwound.clone();
+        let exit = kill(move |ready| {
+            drop(spawn(|| stubborn()));
+            drop(spawn(move || {
+                let _seen = scopeguard(move || seen.add());
+                park();
+            }));
+            for _ in 0..10 {
+                yield_now();
+            }
+            ready.send(()).unwrap();
+            stubborn()
+        });
+        assert!(matches!(exit.end, End::Killed(_)), "{exit}");
+        assert_eq!(exit.report.fibers_abandoned, 2, "{exit}");
+        assert_eq!(exit.report.fibers_running, 0, "{exit}");
+        assert!(!exit.report.is_clean());
+        assert_eq!(unwound.get(), 1, "the third one ended by itself");
+        assert_eq!(others.join().unwrap(), 20);
+    });
+}
+
+#[test]
+fn who_joins_an_abandoned_fiber_is_told() {
+    losing(3, || {
+        let (handles, theirs) = channel::bounded(3);
+        let exit = kill(move |ready| {
+            for _ in 0..2 {
+                handles.send(spawn(|| stubborn())).unwrap();
+            }
+            drop(handles);
+            ready.send(()).unwrap();
+            stubborn()
+        });
+        assert_eq!(exit.report.fibers_abandoned, 3, "{exit}");
+        let [first, second] = [0; 2].map(|_| theirs.recv().unwrap());
+        let Err(ExitReason::Abandoned(reason)) = first.join() else {
+            panic!("it has ended")
+        };
+        assert_eq!(reason.message(), Some("enough"));
+        assert!(second.is_finished());
+        // What nobody waits for is dropped as ever.
+        drop(second);
+    });
+}
+
+#[test]
+fn who_borrows_from_an_abandoned_scope_is_abandoned_too_and_its_frames_stay() {
+    losing(3, || {
+        let exit = kill(|ready| {
+            let value = [7_u8; 64];
+            scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        let _clings = Clings;
+                        assert_eq!(value[0], 7);
+                        park();
+                    });
+                }
+                yield_now();
+                ready.send(()).unwrap();
+                stubborn()
+            })
+        });
+        assert_eq!(exit.report.fibers_abandoned, 3, "{exit}");
+    });
+}
+
+#[test]
+fn the_ids_of_an_abandoned_process_are_closed_and_its_port_can_be_bound_again() {
+    losing(1, || {
+        let (port, their_port) = channel::bounded(1);
+        let exit = kill(move |ready| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            port.send(listener.local_addr().unwrap()).unwrap();
+            ready.send(()).unwrap();
+            stubborn()
+        });
+        assert_eq!(exit.report.listeners_closed, 1, "{exit}");
+        assert_eq!(exit.report.ids_left, 0, "{exit}");
+        let address = their_port.recv().unwrap();
+        // A host may need a moment for what it closes.
+        let bound = (0..100).find_map(|_| {
+            sleep(GRACE);
+            TcpListener::bind(address).ok()
+        });
+        assert!(bound.is_some(), "the port is free");
+    });
+}
+
+/// What an abandoned fiber holds.
+struct Held {
+    mutex: Mutex<u32>,
+    written: RwLock<u32>,
+    read: RwLock<u32>,
+    once: Once,
+    signal: Condvar,
+}
+
+impl Held {
+    fn new() -> &'static Self {
+        leak(Self {
+            mutex: Mutex::new(0),
+            written: RwLock::new(0),
+            read: RwLock::new(0),
+            once: Once::new(),
+            signal: Condvar::new(),
+        })
+    }
+
+    /// Holds everything until the end of time.
+    fn cling(&self, ready: &channel::Sender<()>) {
+        let _mutex = self.mutex.lock().unwrap();
+        let _written = self.written.write().unwrap();
+        let _read = self.read.read().unwrap();
+        self.once.call_once(|| {
+            ready.send(()).unwrap();
+            stubborn()
+        });
+    }
+}
+
+#[test]
+fn who_comes_for_what_an_abandoned_fiber_holds_is_told_who_has_it_and_gets_no_guard() {
+    losing(1, || {
+        let held = Held::new();
+        let exit = kill(|ready| held.cling(&ready));
+        let abandoned = told(held.mutex.lock());
+        let dead = abandoned.dead();
+        assert_eq!(dead.process, Some(exit.process));
+        assert!(dead.fiber.is_some());
+        let Fate::Abandoned(reason) = &dead.fate else {
+            panic!("{dead}")
+        };
+        assert_eq!(reason.message(), Some("enough"));
+        assert!(dead.taken_at.file().ends_with("abandoned.rs"));
+        assert!(abandoned.to_string().contains("does not become free"));
+
+        assert!(matches!(
+            held.mutex.try_lock(),
+            Err(TryLockError::Abandoned(_))
+        ));
+        let late = held.mutex.lock_timeout(LONG);
+        assert!(matches!(late, Err(LockTimeoutError::Abandoned(_))));
+        told(held.written.read());
+        told(held.written.write());
+        assert!(matches!(
+            held.written.try_read(),
+            Err(TryLockError::Abandoned(_))
+        ));
+        // Readers share it with the one that was lost.
+        assert_eq!(*held.read.read().unwrap(), 0);
+        assert_eq!(*held.read.try_read().unwrap(), 0);
+        told(held.read.write());
+        assert!(matches!(
+            held.read.try_write(),
+            Err(TryLockError::Abandoned(_))
+        ));
+        assert_eq!(*held.read.read().unwrap(), 0);
+        let again = panic::catch_unwind(AssertUnwindSafe(|| held.once.call_once(|| ())));
+        assert!(again.is_err());
+        let chosen = choose! {
+            locked = held.mutex.lock_operation() => told(locked).dead().fiber,
+            () = never::<()>() => None,
+        };
+        assert_eq!(chosen, dead.fiber);
+    });
+}
+
+#[test]
+fn who_waits_for_what_an_abandoned_fiber_holds_is_woken_and_told() {
+    losing(1, || {
+        let held = Held::new();
+        let (begun, has_begun) = channel::bounded(1);
+        let exit = Process::builder()
+            .name("doomed")
+            .grace(GRACE)
+            .spawn(move || {
+                held.cling(&begun);
+            });
+        let process = exit.unwrap().process().clone();
+        has_begun.recv().unwrap();
+        let waiters = [
+            spawn(move || drop(told(held.mutex.lock()))),
+            spawn(move || drop(told(held.mutex.lock()))),
+            spawn(move || drop(told(held.written.write()))),
+            spawn(move || drop(told(held.written.read()))),
+            spawn(move || drop(told(held.read.write()))),
+            spawn(move || assert!(held.mutex.lock_timeout(LONG).is_err())),
+            spawn(move || {
+                choose! {
+                    locked = held.mutex.lock_operation() => drop(told(locked)),
+                    () = never::<()>() => {},
+                }
+            }),
+            spawn_when(held.mutex.lock_operation(), |locked| drop(told(locked))),
+            spawn(move || mask(|| drop(told(held.mutex.lock())))),
+            // Behind a writer that will be told.
+            spawn(move || drop(held.read.read().unwrap())),
+        ];
+        for _ in 0..20 {
+            yield_now();
+        }
+        process.kill("enough");
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        perform(process.end_operation());
+    });
+}
+
+#[test]
+fn one_that_is_notified_and_cannot_lock_again_is_told() {
+    losing(1, || {
+        let held = Held::new();
+        let waiter = spawn(move || {
+            let guard = held.mutex.lock().unwrap();
+            drop(told(held.signal.wait(guard)));
+        });
+        for _ in 0..20 {
+            yield_now();
+        }
+        kill(|ready| held.cling(&ready));
+        held.signal.notify_all();
+        waiter.join().unwrap();
+    });
+}
+
+thread_local! {
+    /// A guard on its way between two fibers of one worker.
+    static PLACE: RefCell<Option<MutexGuard<'static, u32>>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_lock_works_again_when_its_guard_was_with_somebody_who_goes_on() {
+    losing(1, || {
+        let mutex = leak(Mutex::new(1));
+        let (worker, their_worker) = channel::bounded(1);
+        kill(move |ready| {
+            let guard = mutex.lock().unwrap();
+            PLACE.with(|place| *place.borrow_mut() = Some(guard));
+            let here = Context::with(|context| context.unwrap().worker());
+            worker.send(here).unwrap();
+            ready.send(()).unwrap();
+            stubborn()
+        });
+        told(mutex.lock());
+        let there = FiberBuilder::new().worker(their_worker.recv().unwrap());
+        let heir = there.spawn(|| {
+            let guard = PLACE.with(|place| place.borrow_mut().take());
+            *guard.unwrap() += 1;
+        });
+        heir.unwrap().join().unwrap();
+        assert_eq!(*mutex.lock().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_plain_thread_that_waits_for_what_an_abandoned_fiber_holds_is_told() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    crate::world::losing_on_linux(2, 1, move || {
+        let held = Held::new();
+        let (locked, is_locked) = channel::bounded(1);
+        let process = Process::builder()
+            .grace(GRACE)
+            .spawn(move || held.cling(&locked));
+        let process = process.unwrap().process().clone();
+        is_locked.recv().unwrap();
+        let threads = [
+            thread::spawn(move || drop(told(held.mutex.lock()))),
+            thread::spawn(move || drop(told(held.written.read()))),
+            thread::spawn(move || drop(told(held.read.write()))),
+        ];
+        process.kill("enough");
+        perform(process.end_operation());
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        done.send(()).unwrap();
+    });
+    is_done.recv().unwrap();
+}
+
+fn scopeguard<F: FnMut()>(run: F) -> impl Drop {
+    struct OnDrop<F: FnMut()>(F);
+
+    impl<F: FnMut()> Drop for OnDrop<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+
+    OnDrop(run)
+}
