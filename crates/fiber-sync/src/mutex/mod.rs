@@ -95,8 +95,9 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     /// When a holder panicked or was killed; the error has the guard. When the holder waits for the
-    /// caller, or is the caller, so that the lock would never become free; and when it was abandoned
-    /// with its process. Who waits already is told of that, too: a plain thread within a second.
+    /// caller, or is the caller, so that the lock would never become free; and when it was
+    /// abandoned with its process. Who waits already is told of that, too: a plain thread within a
+    /// second.
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
