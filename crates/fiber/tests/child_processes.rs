@@ -14,6 +14,7 @@ use std::{
 use fiber::{
     FiberBuilder, Process, Runtime, StackClass, WorkerId,
     io::{TcpListener, TcpStream},
+    sync::channel,
 };
 use host_linux::{Config, Linux};
 use host_sim::Sim;
@@ -260,9 +261,11 @@ fn abandon_on(worker: Option<u16>) {
             fiber.join().expect("it returns");
         }
         let Some(worker) = worker else { return };
+        let (ready, is_ready) = channel::bounded(1);
         let doomed = Process::builder().grace(Duration::from_millis(5));
         let doomed = doomed.spawn(move || {
-            let stubborn = on(worker).spawn(|| {
+            let stubborn = on(worker).spawn(move || {
+                ready.send(()).expect("it is waited for");
                 loop {
                     let _ = std::panic::catch_unwind(fiber::park);
                 }
@@ -270,7 +273,7 @@ fn abandon_on(worker: Option<u16>) {
             let _ = stubborn.expect("on a fiber").join();
         });
         let doomed = doomed.expect("on a fiber");
-        fiber::sleep(Duration::from_millis(1));
+        is_ready.recv().expect("it says so");
         doomed.kill("enough");
         let exit = doomed.join().expect_err("it was killed");
         assert_eq!(exit.report.fibers_abandoned, 1, "{exit}");
