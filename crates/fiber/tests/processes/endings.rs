@@ -10,7 +10,10 @@ use fiber::{
     sync::{Mutex, channel},
 };
 
-use crate::{support::Count, world::everywhere};
+use crate::{
+    support::Count,
+    world::{everywhere, on_a_thread_that_may_stay},
+};
 
 #[test]
 fn a_process_gives_the_value_of_its_main_function() {
@@ -196,23 +199,25 @@ impl Drop for Stays {
 
 #[test]
 fn one_that_is_abandoned_in_its_unwinding_leaves_no_thread_panicking() {
-    let linux = host_linux::Linux::new(host_linux::Config::default()).unwrap();
-    let run = fiber::Runtime::builder(linux).workers(1).run(|| {
-        let process = Process::builder()
-            .grace(Duration::from_millis(5))
-            .spawn(|| {
-                let _stays = Stays;
-                resume_unwind(Box::new("as planned"));
-            });
-        let process = process.unwrap();
-        sleep(Duration::from_millis(1));
-        process.kill("now");
-        let exit = process.join().unwrap_err();
-        assert!(!exit.report.is_clean(), "{exit}");
-        assert!(!panicking());
-        sleep(Duration::from_millis(5));
+    on_a_thread_that_may_stay(|| {
+        let linux = host_linux::Linux::new(host_linux::Config::default()).unwrap();
+        let run = fiber::Runtime::builder(linux).workers(1).run(|| {
+            let process = Process::builder()
+                .grace(Duration::from_millis(5))
+                .spawn(|| {
+                    let _stays = Stays;
+                    resume_unwind(Box::new("as planned"));
+                });
+            let process = process.unwrap();
+            sleep(Duration::from_millis(1));
+            process.kill("now");
+            let exit = process.join().unwrap_err();
+            assert!(!exit.report.is_clean(), "{exit}");
+            assert!(!panicking());
+            sleep(Duration::from_millis(5));
+            assert!(!panicking());
+        });
+        run.unwrap();
         assert!(!panicking());
     });
-    run.unwrap();
-    assert!(!panicking());
 }

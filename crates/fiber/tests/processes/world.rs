@@ -31,16 +31,21 @@ pub(crate) fn losing(lost: usize, main: fn()) {
     });
 }
 
-/// On a thread of its own, which may have to stay for good.
 pub(crate) fn losing_on_linux(workers: u16, lost: usize, main: impl FnOnce() + Send + 'static) {
+    on_a_thread_that_may_stay(move || {
+        run(Linux::new(Config::default()).unwrap(), workers, lost, main);
+    });
+}
+
+/// Runs `body` on a thread that nobody waits for once it has succeeded: it does not end when a
+/// fiber was abandoned there.
+pub(crate) fn on_a_thread_that_may_stay(body: impl FnOnce() + Send + 'static) {
     let (tell, told) = mpsc::channel();
     let runs = thread::spawn(move || {
-        run(Linux::new(Config::default()).unwrap(), workers, lost, main);
+        body();
         tell.send(()).unwrap();
     });
-    if told.recv().is_err() {
-        runs.join().unwrap();
-    }
+    assert!(told.recv().is_ok(), "it panicked: {:?}", runs.join());
 }
 
 fn run(env: SharedEnv, workers: u16, lost: usize, main: impl FnOnce() + Send) {
