@@ -298,13 +298,15 @@ fn who_waits_for_what_an_abandoned_fiber_holds_is_woken_and_told() {
 fn one_that_is_notified_and_cannot_lock_again_is_told() {
     losing(1, || {
         let held = Held::new();
+        let (locked, has_locked) = channel::bounded(1);
         let waiter = spawn(move || {
             let guard = held.mutex.lock().unwrap();
+            locked.send(()).unwrap();
             drop(told(held.signal.wait(guard)));
         });
-        for _ in 0..20 {
-            yield_now();
-        }
+        has_locked.recv().unwrap();
+        // It is free when that one waits.
+        drop(held.mutex.lock().unwrap());
         kill(|ready| held.cling(&ready));
         held.signal.notify_all();
         waiter.join().unwrap();
