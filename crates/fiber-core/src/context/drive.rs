@@ -77,9 +77,13 @@ impl Context {
     /// Closes whatever is still open here; the closing ends over the next turns.
     pub fn close_all(&self) {
         let live = self.shard.borrow().all();
+        let space = self.env().id_space();
         for id in live {
-            // Somebody else may have begun to close it.
-            let _ = self.env().id_space().close(id);
+            match id.namespace() {
+                Namespace::FIBER => space.close_fiber_id(id),
+                // Somebody else may have begun to close it.
+                _ => drop(space.close(id)),
+            }
         }
     }
 

@@ -224,6 +224,15 @@ impl IdSpace {
         }
     }
 
+    /// Closes the id of a fiber that will perhaps not come to its end, for its shard ends.
+    pub(crate) fn close_fiber_id(&self, id: Id) {
+        let fiber = self.enter(id, None).ok().and_then(|it| it.fiber());
+        if let Some(fiber) = fiber {
+            // Its own end may have come first.
+            let _ = self.close_fiber(id, &fiber, Closing::Asked);
+        }
+    }
+
     /// Whether the fiber that `id` names, or named last, was abandoned.
     pub fn is_lost(&self, id: Id) -> bool {
         self.find(id).is_ok_and(|(_, entry)| {
