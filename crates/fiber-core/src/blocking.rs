@@ -4,8 +4,8 @@
 //! call: so the call may borrow the caller's locals, and nothing is lost to a cancel.
 //!
 //! ```text
-//! fiber    a place in the pool ─▶ hand the job in ─▶ park … ─────────────▶ value, or its panic
-//! helper                            └─▶ run the call ─▶ store ─▶ open the latch ┘
+//! fiber    a place in the pool ─▶ hand the job in ─▶ park … ─────────▶ value, or its panic
+//! helper                            └─▶ run the call ─▶ store ─▶ done, wake ┘
 //! ```
 
 use alloc::{boxed::Box, sync::Arc};
@@ -14,9 +14,10 @@ use core::{cell::UnsafeCell, mem, time::Duration};
 use crate::{
     context::Context,
     env::{Env, Job, OffloadFull, Payload, hooks},
-    operation::{Latch, perform, try_perform},
-    park::{shield, sleep},
-    primitive::{AtomicUsize, Ordering},
+    fiber::Fiber,
+    operation::{perform, try_perform},
+    park::sleep,
+    primitive::{AtomicBool, AtomicUsize, Ordering},
 };
 
 /// How long one waits before one asks again for a thread that the system would not give.
@@ -47,11 +48,14 @@ where
     let Some(env) = env_of_fiber("blocking") else {
         return call();
     };
-    let _place = perform(env.room().place_operation());
+    let place = perform(env.room().place_operation());
     let mut call = call;
     loop {
         match lend(&*env, call) {
-            Ok(value) => return value,
+            Ok(outcome) => {
+                drop(place);
+                return conclude(&*env, outcome);
+            }
             Err(refused) => call = refused,
         }
         tracing::debug!(target: "fiber::core", "the host has no helper thread; asking again");
@@ -77,10 +81,24 @@ where
     let Some(env) = env_of_fiber("blocking") else {
         return Ok(call());
     };
-    let Ok(_place) = try_perform(env.room().place_operation()) else {
+    let Ok(place) = try_perform(env.room().place_operation()) else {
         return Err(HelpersBusy { call });
     };
-    lend(&*env, call).map_err(|call| HelpersBusy { call })
+    let outcome = lend(&*env, call).map_err(|call| HelpersBusy { call })?;
+    drop(place);
+    Ok(conclude(&*env, outcome))
+}
+
+/// The call has ended, and the place is free again: whoever was abandoned meanwhile comes to rest
+/// only here.
+fn conclude<T>(env: &dyn Env, outcome: Result<T, Payload>) -> T {
+    Context::with_fiber("blocking", |context, fiber| {
+        context.rest_if_abandoned(fiber);
+    });
+    match outcome {
+        Ok(value) => value,
+        Err(payload) => env.throw(payload),
+    }
 }
 
 /// The host's helper threads have no room for another call.
@@ -106,10 +124,10 @@ fn env_of_fiber(what: &str) -> Option<crate::env::SharedEnv> {
     })
 }
 
-/// What caller and helper share, in the caller's frame. Until the latch is open the helper alone
-/// touches the cells, then the caller alone.
+/// What caller and helper share, in the caller's frame. Until it is done the helper alone touches
+/// the cells, then the caller alone.
 struct Work<F, T> {
-    done: Latch,
+    done: AtomicBool,
     call: UnsafeCell<Option<F>>,
     outcome: UnsafeCell<Option<Result<T, Payload>>>,
 }
@@ -118,6 +136,7 @@ struct Work<F, T> {
 struct Ticket<'work, F, T> {
     work: &'work Work<F, T>,
     env: &'work dyn Env,
+    fiber: Fiber,
     helped: Arc<AtomicUsize>,
 }
 
@@ -127,7 +146,7 @@ unsafe impl<F: Send, T: Send> Send for Ticket<'_, F, T> {}
 
 impl<F: FnOnce() -> T, T> Ticket<'_, F, T> {
     fn run(self) {
-        // SAFETY: the latch is shut, so the helper alone touches the cell (I-3).
+        // SAFETY: it is not done, so the helper alone touches the cell (I-3).
         let call = unsafe { &mut *self.work.call.get() }.take();
         let (mut call, mut value) = (call, None);
         let caught = self.env.catch(&mut || {
@@ -142,8 +161,10 @@ impl<F: FnOnce() -> T, T> Ticket<'_, F, T> {
 
 impl<F, T> Drop for Ticket<'_, F, T> {
     fn drop(&mut self) {
-        self.work.done.open();
-        // The frame may be gone; the counter is our own. It says that nothing of it is touched.
+        self.work.done.store(true, Ordering::Release);
+        // The frame may be gone; what follows is our own.
+        self.fiber.header().wake();
+        // It says that nothing of it is touched.
         self.helped.fetch_sub(1, Ordering::Release);
     }
 }
@@ -159,37 +180,44 @@ impl Drop for LentOut {
     }
 }
 
-/// Has a helper run `call` and waits for it; gives `call` back if the host did not run it.
-fn lend<F, T>(env: &dyn Env, call: F) -> Result<T, F>
+/// Has a helper run `call` and waits for it, whatever the fiber is asked to do meanwhile; gives
+/// `call` back if the host did not run it.
+fn lend<F, T>(env: &dyn Env, call: F) -> Result<Result<T, Payload>, F>
 where
     F: FnOnce() -> T + Send,
     T: Send,
 {
     let work = Work {
-        done: Latch::new(),
+        done: AtomicBool::new(false),
         call: UnsafeCell::new(Some(call)),
         outcome: UnsafeCell::new(None),
     };
+    let (fiber, helped) = Context::with_fiber("blocking", |context, fiber| {
+        (fiber.handle(), context.helpers().count())
+    });
     let ticket = Ticket {
         work: &work,
         env,
-        helped: Context::with_fiber("blocking", |context, _| context.helpers().count()),
+        fiber,
+        helped,
     };
     let lent = LentOut;
     let job: Box<dyn FnOnce() + Send + '_> = Box::new(move || ticket.run());
-    // SAFETY: only the lifetime changes; this frame is left only after the ticket is gone, which
-    // opens the latch last, and to unwind it ends the program (I-3).
+    // SAFETY: only the lifetime changes; this frame is left only after the ticket has said that it
+    // is done, by which it touches it last, and to unwind it ends the program (I-3).
     let job = unsafe { mem::transmute::<Box<dyn FnOnce() + Send + '_>, Job>(job) };
     match env.offload(job) {
-        Ok(()) => shield(|| perform(work.done.wait_operation("a blocking call"))),
+        Ok(()) => Context::with_fiber("blocking", |context, fiber| {
+            while !work.done.load(Ordering::Acquire) {
+                context.park(fiber, "a blocking call");
+            }
+        }),
         Err(OffloadFull { job }) => drop(job),
     }
     mem::forget(lent);
-    match work.outcome.into_inner() {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(payload)) => env.throw(payload),
-        None => Err(work.call.into_inner().expect("it was not run")),
-    }
+    let call = work.call.into_inner();
+    let outcome = work.outcome.into_inner();
+    outcome.ok_or_else(|| call.expect("it was not run"))
 }
 
 /// The blocking calls of one worker's fibers.
