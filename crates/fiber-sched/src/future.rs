@@ -12,7 +12,7 @@ use core::{
 
 use fiber_core::{
     cancel::catch_exit,
-    fiber::{ExitReason, Fiber, JoinHandle},
+    fiber::{ExitReason, ExitWatcher, Fiber, JoinHandle},
     park::current,
     spin::SpinLock,
 };
@@ -72,13 +72,15 @@ where
     T: Send + 'static,
 {
     let state = Arc::new(State(SpinLock::new(Progress::Runs(None))));
-    let promise = Promise(Arc::clone(&state));
+    let promise = Arc::clone(&state);
+    let watcher = Arc::<State<T>>::clone(&state) as Arc<dyn ExitWatcher>;
     let body = move || {
         let result = catch_exit(body);
         let fiber = current().expect("it runs on a fiber");
-        promise.0.end(Progress::Ended(fiber, result));
+        promise.end(Progress::Ended(fiber, result));
     };
-    let handle = Builder::new().spawn_at(runtime, body, spawned_at)?;
+    let builder = Builder::new().watched_by(watcher);
+    let handle = builder.spawn_at(runtime, body, spawned_at)?;
     Ok(FiberFuture { handle, state })
 }
 
@@ -120,14 +122,9 @@ impl<T> Future for FiberFuture<T> {
         };
         match taken {
             Progress::Ended(_, result) => Poll::Ready(result),
-            Progress::Dropped => match this.handle.try_join() {
+            Progress::Gone => match this.handle.try_join() {
                 Some(Err(reason)) => Poll::Ready(Err(reason)),
-                // It is just about to end.
-                _ => {
-                    *this.state.0.lock() = Progress::Dropped;
-                    task.waker().wake_by_ref();
-                    Poll::Pending
-                }
+                _ => unreachable!("it has ended, without a result"),
             },
             _ => panic!("a fiber's future was polled after it had given the result"),
         }
@@ -155,8 +152,8 @@ enum Progress<T> {
     /// It has not ended; whom to tell.
     Runs(Option<Waker>),
     Ended(Fiber, Result<T, ExitReason>),
-    /// Its closure was dropped, it never ran.
-    Dropped,
+    /// It has ended without a result: it never ran, or was abandoned.
+    Gone,
     Taken,
 }
 
@@ -177,13 +174,17 @@ impl<T> Drop for State<T> {
     }
 }
 
-/// The fiber's side.
-struct Promise<T>(Arc<State<T>>);
-
-impl<T> Drop for Promise<T> {
-    fn drop(&mut self) {
-        if matches!(&*self.0.0.lock(), Progress::Runs(_)) {
-            self.0.end(Progress::Dropped);
+impl<T: Send> ExitWatcher for State<T> {
+    fn ended(&self) {
+        let waits = matches!(&*self.0.lock(), Progress::Runs(_));
+        if waits {
+            self.end(Progress::Gone);
         }
+    }
+}
+
+impl<T> fmt::Debug for State<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
     }
 }
