@@ -21,6 +21,9 @@ use crate::{
     timeout::TimeoutScope,
 };
 
+/// Why a fiber of a process does not start.
+const NO_ID: Reason = Reason::new("no id was left for it, by which its process could find it");
+
 /// What became of a resumed fiber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
@@ -95,6 +98,10 @@ impl Context {
             Ok(id) => header.set_id(id),
             Err(error) => {
                 tracing::warn!(target: "fiber::core", %error, "a fiber goes without an id");
+                if header.process().is_some() {
+                    // No sweep would ever find it.
+                    header.cancel(NO_ID);
+                }
             }
         }
         // From here on a sweep finds it; if one was before, its process has come further.

@@ -208,7 +208,9 @@ impl Drop for MainGuard {
             let record = process.record();
             let reason = record.reason();
             process.main_ended(match record.stage() {
-                fiber_core::process::Stage::Running => End::NotStarted("no stack".into()),
+                fiber_core::process::Stage::Running => {
+                    End::NotStarted("it was cancelled, or there was no stack or id for it".into())
+                }
                 fiber_core::process::Stage::Cancelled => End::Cancelled(reason),
                 _ => End::Killed(reason),
             });
