@@ -272,10 +272,13 @@ where
     attributes.stack = shared.limits.stack;
     let body = move || {
         let result = stop::catch(None, main);
+        let shared = Arc::clone(&ended.shared);
         if let Drain::CancelRest = ended.drain {
-            mask(|| end_all(&ended.shared.processes));
+            mask(|| end_all(&shared));
+            drop(ended);
+            // Those that others have made meanwhile, who are cancelled by now, too.
+            while mask(|| end_all(&shared)) {}
         }
-        drop(ended);
         result.unwrap_or_else(|caught| caught.throw_on())
     };
     // SAFETY: `main` is `Send`. It may borrow: `run` returns only when the workers have, and when

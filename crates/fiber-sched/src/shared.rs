@@ -7,6 +7,7 @@ use fiber_core::{
     Id,
     env::{SharedEnv, Watching, WorkerId},
     fiber::{Inbox, Runnable},
+    operation::Latch,
     request::RawDescriptor,
     spin::SpinLock,
 };
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     /// The processes that the first one has made.
     pub(crate) processes: Children,
     pub(crate) names: Names,
+    /// Nothing can happen any more although all were cancelled: nobody waits for processes then.
+    pub(crate) given_up: Latch,
 }
 
 impl Shared {
@@ -113,6 +116,7 @@ impl Shared {
             abandoned: AtomicBool::new(false),
             processes: Children::default(),
             names: Names::default(),
+            given_up: Latch::new(),
         })
     }
 

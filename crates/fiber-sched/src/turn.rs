@@ -368,7 +368,10 @@ impl<'worker> Turn<'worker> {
                 Wait::Forever
             };
         }
-        if phase >= Phase::Cancelling {
+        if phase >= Phase::Cancelling && !shared.given_up.is_open() {
+            // The main fiber perhaps waits for processes that never end.
+            shared.given_up.open();
+        } else if phase >= Phase::Cancelling {
             // They were cancelled and cannot be: masked, or without unwinding. They are abandoned.
             shared.advance(Phase::Stopped);
         } else {

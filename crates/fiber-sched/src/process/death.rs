@@ -15,20 +15,23 @@ use core::time::Duration;
 use fiber_core::{
     context::Context,
     fiber::Reason,
-    operation::{Operation, perform, timeout},
-    park::mask,
+    operation::{Either, Operation, perform, timeout},
+    park::shield,
     process::Stage,
 };
 
 use super::{
-    Children, Process,
+    Process,
     end::{End, Exit, ExitReport},
     link::tell_links,
     name::unregister,
     sweep::Sweep,
 };
 use crate::{
-    primitive::Ordering, runtime::Runtime, shared::Phase, spawn::Builder as FiberBuilder,
+    primitive::Ordering,
+    runtime::Runtime,
+    shared::{Phase, Shared},
+    spawn::Builder as FiberBuilder,
     turn::RUN_OVER,
 };
 
@@ -196,16 +199,21 @@ pub(super) fn finish(process: &Process, report: ExitReport) {
     life.ended.open();
 }
 
-/// The main fiber of the run has ended: these are cancelled, and waited for.
-pub(crate) fn end_all(children: &Children) {
-    loop {
-        let children = children.all();
-        let Some(last) = children.last() else { return };
-        for child in &children {
-            child.cancel(RUN_OVER);
-        }
-        perform(last.end_operation());
+/// The main fiber of the run has ended: these are cancelled, and waited for. False if there were
+/// none, or if they never end, since all are asleep.
+pub(crate) fn end_all(shared: &Shared) -> bool {
+    let children = shared.processes.all();
+    for child in &children {
+        child.cancel(RUN_OVER);
     }
+    let ended = children.iter().all(|child| {
+        let given_up = shared.given_up.wait_operation("the end of a process");
+        matches!(
+            perform(child.end_operation().or(given_up)),
+            Either::First(_)
+        )
+    });
+    ended && !children.is_empty()
 }
 
 /// The run is over: what has not ended by itself has now.
