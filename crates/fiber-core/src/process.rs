@@ -318,6 +318,13 @@ impl Record {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether it has ids that were named at this worker, those of fibers included. Who names one
+    /// looks at the stage afterwards: whoever raises that and then asks this misses none (as two
+    /// that each store and then load, all of it `SeqCst`).
+    pub fn has_ids_at(&self, worker: usize) -> bool {
+        self.heads[worker].load(Ordering::SeqCst) != NO_KEY
+    }
+
     pub(crate) fn head(&self, worker: usize) -> &AtomicU32 {
         &self.heads[worker]
     }

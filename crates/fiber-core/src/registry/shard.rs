@@ -504,7 +504,8 @@ impl Shard {
             Some(process) => {
                 let head = process.head(self.worker);
                 let first = head.load(Ordering::Relaxed);
-                head.store(key, Ordering::Relaxed);
+                // See `Record::has_ids_at`.
+                head.store(key, Ordering::SeqCst);
                 first
             }
             None => core::mem::replace(&mut self.first, key),

@@ -247,10 +247,11 @@ impl<T> ProcessHandle<T> {
     ///
     /// # Errors
     /// How it has ended, if not by returning.
-    pub fn join(self) -> Result<T, Arc<Exit>> {
+    pub fn join(mut self) -> Result<T, Arc<Exit>> {
         let exit = perform(self.process.end_operation());
-        match self.main.join() {
-            Ok(Ok(value)) if exit.end == End::Returned => Ok(value),
+        // Not waited for: one that comes to no suspension point may still run.
+        match self.main.try_join() {
+            Some(Ok(Ok(value))) if exit.end == End::Returned => Ok(value),
             _ => Err(exit),
         }
     }

@@ -52,25 +52,22 @@ impl Process {
 
     /// The stage was raised, by the caller: the process is made to heed it.
     pub(super) fn goes_on_to_end(&self, stage: Stage, reason: &Reason) {
+        end_children(self.heed(stage), stage, reason);
+    }
+
+    /// [`Process::goes_on_to_end`] without its children; gives those that it takes with it.
+    fn heed(&self, stage: Stage) -> Vec<Self> {
         let life = self.life();
         let begun = life.is_ending.swap(true, Ordering::AcqRel);
         // Now, and not when the guardian comes to it.
-        drop(Sweep::start(&life.shared, self.record()));
-        if stage > Stage::Cancelled || !life.stops_children {
-            self.end_children(stage, reason);
-        }
+        let sweep = Sweep::start(&life.shared, self.record());
         if !begun {
-            Guardian::start(self.clone());
+            Guardian(Some((self.clone(), sweep))).launch(None);
         }
-    }
-
-    fn end_children(&self, stage: Stage, reason: &Reason) {
-        let for_children = match stage {
-            Stage::Cancelled if *reason == MAIN_ENDED => &PARENT_ENDED,
-            _ => reason,
-        };
-        for child in self.life().children.all() {
-            child.begin_to_end(stage, for_children);
+        if stage > Stage::Cancelled || !life.stops_children {
+            life.children.all()
+        } else {
+            Vec::new()
         }
     }
 
@@ -81,16 +78,27 @@ impl Process {
     }
 }
 
-/// Sees to a process's death. If it is dropped before it has, another one does.
-struct Guardian(Option<Process>);
+/// Ends the children of a process that ends for this reason.
+fn end_children(mut children: Vec<Process>, stage: Stage, reason: &Reason) {
+    let reason = match stage {
+        Stage::Cancelled if *reason == MAIN_ENDED => &PARENT_ENDED,
+        _ => reason,
+    };
+    // No recursion: a long line of processes may end on a small stack.
+    while let Some(child) = children.pop() {
+        if child.record().raise(stage, reason) {
+            children.extend(child.heed(stage));
+        }
+    }
+}
+
+/// Sees to a process's death, which has begun with a sweep. If it is dropped before it has, another
+/// one does.
+struct Guardian(Option<(Process, Arc<Sweep>)>);
 
 impl Guardian {
-    fn start(process: Process) {
-        Self(Some(process)).launch(None);
-    }
-
     fn launch(self, after: Option<Duration>) {
-        let Some(process) = &self.0 else { return };
+        let Some((process, _)) = &self.0 else { return };
         let runtime = Runtime::of(Arc::clone(&process.life().shared));
         let builder = FiberBuilder::new().name("guardian").of_runtime();
         let here = core::panic::Location::caller();
@@ -103,28 +111,34 @@ impl Guardian {
     }
 
     fn work(mut self) {
-        if let Some(process) = self.0.take() {
-            mask(|| see_to(&process));
+        if let Some((process, first)) = self.0.take() {
+            // Whoever finds it among the fibers cannot kill it either.
+            shield(|| see_to(&process, &first));
         }
     }
 }
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        let Some(process) = self.0.take() else { return };
+        let Some((process, first)) = self.0.take() else {
+            return;
+        };
         let in_runtime = Context::with(|context| context.is_some());
         if in_runtime && process.life().shared.phase() < Phase::Stopped {
-            Self(Some(process)).launch(Some(NO_STACK));
+            Self(Some((process, first))).launch(Some(NO_STACK));
         }
     }
 }
 
-fn see_to(process: &Process) {
+/// Waits for everything within the grace only: a worker that does not come to its next turn, for
+/// whatever a fiber does there, holds up nobody's death for ever.
+fn see_to(process: &Process, first: &Sweep) {
     let (record, life) = (process.record(), process.life());
     let mut report = ExitReport::default();
-    let first = sweep(process);
-    report.fibers_unwound = first.fibers_unwound;
     for stage in [Stage::Killed, Stage::Abandoned] {
+        if record.stage() >= stage {
+            continue;
+        }
         let ended = record.emptied_operation().timeout_in(life.grace);
         if ended {
             break;
@@ -134,16 +148,16 @@ fn see_to(process: &Process) {
             "a process does not end within its grace"
         );
         process.begin_to_end(stage, &record.reason());
-        sweep(process);
     }
     if record.stage() == Stage::Abandoned {
         // What comes to a suspension point rests there; what does not cannot be ended.
         record.emptied_operation().timeout_in(life.grace);
     }
+    report.fibers_unwound = first.report.lock().fibers_unwound;
     report.fibers_abandoned = record.abandoned();
     report.fibers_running = record.fibers();
     // Those that its main function was to end, and has not.
-    process.end_children(Stage::Cancelled, &record.reason());
+    end_children(life.children.all(), Stage::Cancelled, &record.reason());
     for child in life.children.all() {
         perform(
             child
@@ -153,7 +167,9 @@ fn see_to(process: &Process) {
         );
     }
     record.release();
-    let closed = sweep(process);
+    let close = Sweep::start(&life.shared, record);
+    close.done.wait_operation("a sweep").timeout_in(life.grace);
+    let closed = *close.report.lock();
     report.streams_closed = closed.streams_closed;
     report.listeners_closed = closed.listeners_closed;
     report.others_closed = closed.others_closed;
@@ -165,13 +181,6 @@ fn see_to(process: &Process) {
         );
     }
     finish(process, report);
-}
-
-/// Has every worker heed the process's stage, and waits until all have.
-fn sweep(process: &Process) -> ExitReport {
-    let sweep = Sweep::start(&process.life().shared, process.record());
-    perform(sweep.done.wait_operation("a sweep"));
-    *sweep.report.lock()
 }
 
 /// The last steps: its id goes stale, and those who wait are told.

@@ -37,7 +37,8 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Has all workers heed the stage of `record`.
+    /// Has all workers heed the stage of `record` that have named something of it. Others are not
+    /// waited for: what they name from now on finds the stage.
     pub(super) fn start(shared: &Shared, record: &Arc<Record>) -> Arc<Self> {
         let sweep = Arc::new(Self {
             record: Arc::clone(record),
@@ -45,8 +46,11 @@ impl Sweep {
             done: Latch::new(),
             report: SpinLock::default(),
         });
-        for lane in &shared.lanes {
-            lane.sweep(&sweep);
+        for (worker, lane) in shared.lanes.iter().enumerate() {
+            match record.has_ids_at(worker) {
+                true => lane.sweep(&sweep),
+                false => sweep.is_through(),
+            }
         }
         sweep
     }

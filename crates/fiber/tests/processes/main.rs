@@ -7,6 +7,7 @@ extern crate alloc;
 
 mod abandoned;
 mod calls;
+mod deaths;
 mod endings;
 mod held;
 mod ids;
