@@ -7,7 +7,7 @@ use core::{
     time::Duration,
 };
 
-use super::{Arc, Context, Id, Namespace, life::clean_up};
+use super::{Context, Id, Namespace, life::clean_up};
 use crate::{
     env::{HostFault, TurnInfo, Undrained, Wait},
     error::IoError,
@@ -290,16 +290,6 @@ impl Context {
             self.stage_control(Request::Close { descriptor: raw });
             full.into()
         })
-    }
-
-    /// What a process names that has ended, since a fiber of it still runs, is closed at once.
-    pub(super) fn close_if_ended(&self, id: Id, owner: Option<&Arc<Record>>) {
-        if id.namespace() != Namespace::PROCESS
-            && owner.is_some_and(|owner| owner.stage() == Stage::Ended)
-        {
-            // Nobody else knows it.
-            let _ = self.env().id_space().close_for(id, Closing::OwnerDied);
-        }
     }
 }
 

@@ -108,8 +108,8 @@ fn nobody_else_closes_the_id_of_a_fiber_or_a_process() {
         let process = Process::builder().spawn(park).unwrap();
         sleep(Duration::from_millis(1));
         let id = fiber.fiber().id().unwrap();
-        fiber::core::io::close(id).unwrap_err();
-        fiber::core::io::close(process.id()).unwrap_err();
+        fiber::id::close(id).unwrap_err();
+        fiber::id::close(process.id()).unwrap_err();
         IdSpace::of_process().close(id).unwrap_err();
         assert_eq!(Fiber::of_id(id).as_ref(), Ok(fiber.fiber()));
         assert_eq!(Process::of_id(process.id()).as_ref(), Ok(process.process()));
