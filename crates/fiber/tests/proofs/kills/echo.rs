@@ -38,7 +38,7 @@ fn serve() {
         let Ok((stream, _)) = listener.accept() else {
             return;
         };
-        let builder = Process::builder().grace(Duration::from_millis(1));
+        let builder = Process::builder().grace(Duration::from_millis(2));
         drop(builder.spawn(move || serve_one(stream)));
     }
     // The connections are its children, and end with it.
@@ -76,7 +76,7 @@ fn ask(client: u8) {
 }
 
 fn echo(cast: &mut Cast) {
-    cast.process(Process::builder().grace(Duration::from_millis(1)), serve);
+    cast.process(Process::builder().grace(Duration::from_millis(2)), serve);
     for client in 0..CLIENTS {
         cast.other(move || {
             sleep(Duration::from_micros(50));
