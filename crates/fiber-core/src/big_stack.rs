@@ -63,7 +63,13 @@ fn run<T>(
     class: StackClass,
     body: impl FnOnce() -> T,
 ) -> Result<T, StackError> {
-    let stack = OwnedStack::new(context.take_stack(class)?, fiber.into());
+    let admitted = fiber
+        .process()
+        .map_or(Ok(()), |it| it.take_stack(class.bytes()));
+    admitted.map_err(StackError::Process)?;
+    let taken = context.take_stack(class);
+    let memory = taken.inspect_err(|_| give_back(fiber, class))?;
+    let stack = OwnedStack::new(memory, fiber.into());
     let (mut body, mut value) = (Some(body), None);
     let mut caught: Result<(), Payload> = Ok(());
     // Nothing unwinds out of this call: the frame that switches stacks could not be crossed (I-9).
@@ -77,10 +83,18 @@ fn run<T>(
     // SAFETY: the call above has returned, so its last frame is left, and whoever has lent a
     // buffer on it has waited for the request's end before that (I-3).
     unsafe { context.give_stack(stack.into_memory()) };
+    give_back(fiber, class);
     match caught {
         Ok(()) => Ok(value.expect("the body returned")),
         // The payload was never dropped: a cancel is still known as one to whoever asks.
         Err(payload) => context.env().throw(payload),
+    }
+}
+
+/// The fiber's process has that much less of stacks.
+fn give_back(fiber: &Header, class: StackClass) {
+    if let Some(process) = fiber.process() {
+        process.give_stack(class.bytes());
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, WorkerId, hooks},
     error::Stale,
     fiber::{Bands, FiberQueue, Header, Inbox, Priority, Runnable},
+    fiber::{Bands, FiberQueue, Header, Inbox, Priority, Reason, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
     local::Locals,
@@ -78,6 +79,8 @@ pub trait Schedule {
 
     /// A fiber of `process` has used an id that is refused.
     fn refused(&self, process: &Arc<Record>, stale: &Stale);
+    /// Cancels a process, which may have been cancelled before.
+    fn cancel_process(&self, process: &Arc<Record>, reason: Reason);
 
     /// The scheduler itself, for its own functions to find it again.
     fn as_any(&self) -> &dyn Any;

@@ -20,7 +20,13 @@
 //! record: it is not counted, and ends with the run.
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{any::Any, fmt, ptr::NonNull};
+use core::{
+    any::Any,
+    fmt,
+    mem::ManuallyDrop,
+    ptr::{self, NonNull},
+    time::Duration,
+};
 
 use crate::{
     fiber::Reason,
@@ -29,6 +35,11 @@ use crate::{
     primitive::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     spin::SpinLock,
 };
+
+mod heap;
+
+use self::heap::Heap;
+pub use self::heap::{CountingAllocator, HEAP_LIMIT, is_heap_counted};
 
 /// How far a process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +80,8 @@ pub struct Limits {
     pub ids: usize,
     /// Bytes of stacks, as large as they may become, of fibers that have started.
     pub stack_bytes: usize,
+    /// Bytes of the heap, where a [`CountingAllocator`] counts them.
+    pub heap_bytes: usize,
 }
 
 impl Limits {
@@ -77,6 +90,7 @@ impl Limits {
         fibers: usize::MAX,
         ids: usize::MAX,
         stack_bytes: usize::MAX,
+        heap_bytes: usize::MAX,
     };
 }
 
@@ -117,12 +131,15 @@ pub struct Record {
     stage: AtomicU8,
     reason: SpinLock<Reason>,
     limits: Limits,
-    fibers: AtomicUsize,
+    /// `MEMBER` for each place in it, and `FIBER` for each fiber that counts against the limit.
+    members: AtomicU64,
     ids: AtomicUsize,
     stack_bytes: AtomicUsize,
     abandoned: AtomicUsize,
     parks: AtomicU64,
     requests: AtomicU64,
+    cpu_ns: AtomicU64,
+    heap: Heap,
     emptied: Latch,
     released: Latch,
     /// The first of its ids at each worker; touched by that worker only.
@@ -145,12 +162,14 @@ impl Record {
             stage: AtomicU8::new(Stage::Running as u8),
             reason: SpinLock::new(Reason::default()),
             limits,
-            fibers: AtomicUsize::new(1),
+            members: AtomicU64::new(MEMBER + FIBER),
             ids: AtomicUsize::new(0),
             stack_bytes: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
             parks: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            cpu_ns: AtomicU64::new(0),
+            heap: Heap::new(limits.heap_bytes),
             emptied: Latch::new(),
             released: Latch::new(),
             heads: (0..workers).map(|_| AtomicU32::new(NO_KEY)).collect(),
@@ -208,7 +227,7 @@ impl Record {
 
     /// How many fibers it has.
     pub fn fibers(&self) -> usize {
-        self.fibers.load(Ordering::Relaxed)
+        fibers_of(self.members.load(Ordering::Relaxed))
     }
 
     /// How many ids it has, those of fibers and processes aside.
@@ -234,6 +253,17 @@ impl Record {
     /// How many requests its fibers have made of the host.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Processor time that its fibers have used, from samples.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that its fibers have allocated and not freed; `None` where nobody counts them. What
+    /// one process allocates and another one frees is missing here for ever.
+    pub fn heap_bytes(&self) -> Option<usize> {
+        is_heap_counted().then(|| self.heap.bytes())
     }
 
     /// The operation that waits until it has no fiber left, and will have none.
@@ -263,25 +293,25 @@ impl Record {
     /// # Errors
     /// At the limit, and when it has none left.
     pub fn admit(self: &Arc<Self>) -> Result<Membership, Refused> {
-        let mut fibers = self.fibers.load(Ordering::Relaxed);
+        let mut members = self.members.load(Ordering::Relaxed);
         loop {
-            if fibers == 0 {
+            if members < MEMBER {
                 return Err(Refused::Ended);
             }
-            if fibers >= self.limits.fibers {
+            if fibers_of(members) >= self.limits.fibers {
                 return Err(Refused::Limit(LimitReached {
                     what: "fibers",
                     limit: self.limits.fibers,
                 }));
             }
-            match self.fibers.compare_exchange_weak(
-                fibers,
-                fibers + 1,
+            match self.members.compare_exchange_weak(
+                members,
+                members + MEMBER + FIBER,
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Ok(Membership(Arc::clone(self))),
-                Err(seen) => fibers = seen,
+                Err(seen) => members = seen,
             }
         }
     }
@@ -325,12 +355,27 @@ impl Record {
         self.heads[worker].load(Ordering::SeqCst) != NO_KEY
     }
 
+    pub(crate) fn count_cpu(&self, nanos: u64) {
+        self.cpu_ns.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(crate) fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
     pub(crate) fn head(&self, worker: usize) -> &AtomicU32 {
         &self.heads[worker]
     }
 }
 
 pub(crate) const NO_KEY: u32 = u32::MAX;
+
+const FIBER: u64 = 1;
+const MEMBER: u64 = 1 << 32;
+
+fn fibers_of(members: u64) -> usize {
+    usize::try_from(members % MEMBER).expect("32 bits of it")
+}
 
 fn take(
     count: &AtomicUsize,
@@ -358,18 +403,45 @@ impl fmt::Debug for Record {
 #[derive(Debug)]
 pub struct Membership(Arc<Record>);
 
+/// What is left of a fiber's place when the fiber does not count any more: until this is dropped
+/// the process is not empty.
+#[derive(Debug)]
+pub(crate) struct Leaving(Arc<Record>);
+
 impl Membership {
     /// The process.
     pub fn record(&self) -> &Arc<Record> {
         &self.0
     }
+
+    /// The process has room for another fiber from here on.
+    pub(crate) fn leave(self) -> Leaving {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: the one reference that `this` holds, which is not dropped (I-4).
+        let record = unsafe { ptr::read(&raw const this.0) };
+        record.members.fetch_sub(FIBER, Ordering::AcqRel);
+        Leaving(record)
+    }
+}
+
+impl Record {
+    fn give_member(&self, count: u64) {
+        let before = self.members.fetch_sub(count, Ordering::AcqRel);
+        if before / MEMBER == 1 {
+            self.emptied.open();
+        }
+    }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        if self.0.fibers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.emptied.open();
-        }
+        self.0.give_member(MEMBER + FIBER);
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.give_member(MEMBER);
     }
 }
 

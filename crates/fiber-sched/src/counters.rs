@@ -65,6 +65,7 @@ pub(crate) struct Counters {
     pub(crate) stolen: Counter,
     pub(crate) sleeps: Counter,
     pub(crate) requests: Counter,
+    pub(crate) enters: Counter,
     pub(crate) batch_max: Counter,
     /// Timers in the wheel, when the turn began.
     pub(crate) timers: Counter,

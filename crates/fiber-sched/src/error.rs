@@ -89,6 +89,9 @@ pub enum SpawnError {
     /// It was to be linked, and the caller is in the runtime's first process.
     #[error(transparent)]
     NoProcess(#[from] NoProcess),
+    /// The process is to have a limit of heap bytes, which nobody counts.
+    #[error("nobody counts heap bytes: make a `CountingAllocator` the `#[global_allocator]`")]
+    HeapNotCounted,
     /// There is no id left for a process.
     #[error(transparent)]
     Ids(Full),

@@ -49,7 +49,7 @@ pub use crate::{
     join_set::{JoinNext, JoinSet, NotYet},
     process::{
         CallError, End, Exit, ExitReport, Exits, Monitor, NameError, NoProcess, OnStale, Process,
-        ProcessBuilder, ProcessHandle, Reply, SHUTDOWN, fail, register, supervisor, unregister,
+        ProcessBuilder, ProcessHandle, ProcessStats, Reply, SHUTDOWN, fail, register, supervisor, unregister,
         whereis,
     },
     report::{AllAsleep, ParkedFiber},
@@ -79,7 +79,7 @@ pub use fiber_core::{
         charge, checkpoint, current, is_cancelled, mask, no_suspend, park, park_timeout, sleep,
         sleep_until, yield_now,
     },
-    process::{LimitReached, Limits},
+    process::{CountingAllocator, HEAP_LIMIT, LimitReached, Limits},
     time,
     timeout::{Elapsed, timeout},
     worker_local,

@@ -8,6 +8,7 @@ use fiber_core::{
     context::{Context, Placement, Schedule},
     env::WorkerId,
     fiber::{FiberQueue, Runnable},
+    fiber::{FiberQueue, Reason, Runnable},
     process::Record,
     request::RawDescriptor,
     timer::TimerNode,
@@ -90,6 +91,8 @@ impl Schedule for Local {
 
     fn refused(&self, process: &Arc<Record>, stale: &Stale) {
         Process::from_record(Arc::clone(process)).has_used(stale);
+    fn cancel_process(&self, process: &Arc<Record>, reason: Reason) {
+        Process::from_record(Arc::clone(process)).cancel(reason);
     }
 
     fn as_any(&self) -> &dyn Any {

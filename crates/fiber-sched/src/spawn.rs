@@ -20,7 +20,7 @@ use crate::{error::SpawnError, lane::Lane, primitive::Ordering, runtime::Runtime
 /// The caller goes on; fibers that one fiber spawns start in that order.
 ///
 /// # Panics
-/// Outside of a runtime; [`Builder::spawn`] gives an error instead.
+/// Outside of a runtime and at a limit of the process: [`Builder::spawn`] gives errors.
 #[track_caller]
 pub fn spawn<F, T>(body: F) -> JoinHandle<T>
 where
@@ -33,7 +33,7 @@ where
 /// [`spawn`] on the calling worker: neither the closure nor its value leaves the thread.
 ///
 /// # Panics
-/// Outside of a runtime; [`Builder::spawn_local`] gives an error instead.
+/// Outside of a runtime and at a limit of the process: [`Builder::spawn_local`] gives errors.
 #[track_caller]
 pub fn spawn_local<F, T>(body: F) -> JoinHandle<T>
 where
@@ -47,7 +47,7 @@ where
 /// that live long, such as connections, since a fiber that has started stays where it is.
 ///
 /// # Panics
-/// Outside of a runtime; [`Builder::spawn_any`] gives an error instead.
+/// Outside of a runtime and at a limit of the process: [`Builder::spawn_any`] gives errors.
 #[track_caller]
 pub fn spawn_any<F, T>(body: F) -> JoinHandle<T>
 where
@@ -86,7 +86,7 @@ where
 /// ```
 ///
 /// # Panics
-/// Outside of a runtime; [`Builder::spawn_when`] gives an error instead.
+/// Outside of a runtime and at a limit of the process: [`Builder::spawn_when`] gives errors.
 #[track_caller]
 pub fn spawn_when<O, F, T>(operation: O, body: F) -> JoinHandle<T>
 where
@@ -101,7 +101,7 @@ where
 /// than as many calls of [`spawn`]: each worker is told once.
 ///
 /// # Panics
-/// Outside of a runtime; [`Builder::spawn_many`] gives an error instead.
+/// Outside of a runtime and at a limit of the process: [`Builder::spawn_many`] gives errors.
 #[track_caller]
 pub fn spawn_many<F, T>(count: usize, body: F) -> Vec<JoinHandle<T>>
 where
@@ -259,7 +259,7 @@ impl Builder {
     /// Starts the fiber, see [`spawn`].
     ///
     /// # Errors
-    /// Outside of a runtime, and when there is no such worker.
+    /// Outside of a runtime, at a limit of the process, and when there is no such worker.
     #[track_caller]
     pub fn spawn<F, T>(self, body: F) -> Result<JoinHandle<T>, SpawnError>
     where
@@ -277,7 +277,7 @@ impl Builder {
     /// Starts the fiber on the calling worker, see [`spawn_local`].
     ///
     /// # Errors
-    /// Outside of a runtime, and when the builder names a worker.
+    /// Outside of a runtime, at a limit of the process, and when the builder names a worker.
     #[track_caller]
     pub fn spawn_local<F, T>(self, body: F) -> Result<JoinHandle<T>, SpawnError>
     where
@@ -292,7 +292,7 @@ impl Builder {
     /// Starts the fiber on the less loaded of two workers, see [`spawn_any`].
     ///
     /// # Errors
-    /// Outside of a runtime, and when the builder names a worker.
+    /// Outside of a runtime, at a limit of the process, and when the builder names a worker.
     #[track_caller]
     pub fn spawn_any<F, T>(self, body: F) -> Result<JoinHandle<T>, SpawnError>
     where
@@ -322,7 +322,7 @@ impl Builder {
     /// Starts many fibers, see [`spawn_many`].
     ///
     /// # Errors
-    /// Outside of a runtime, and when the builder names a worker.
+    /// Outside of a runtime, at a limit of the process, and when the builder names a worker.
     #[track_caller]
     pub fn spawn_many<F, T>(self, count: usize, body: F) -> Result<Vec<JoinHandle<T>>, SpawnError>
     where

@@ -58,6 +58,8 @@ pub struct WorkerStats {
     pub wakes_elided: u64,
     /// Requests handed to the host.
     pub requests: u64,
+    /// System calls by which its turns have handed requests over and waited.
+    pub enters: u64,
     /// The most requests that were handed over in one turn.
     pub batch_max: u64,
     /// Moments that its fibers waited for when its last turn began.
@@ -116,6 +118,7 @@ impl WorkerStats {
             wakes_sent: number(lane.wakes.sent.load(Ordering::Relaxed)),
             wakes_elided: number(lane.wakes.elided.load(Ordering::Relaxed)),
             requests: counters.requests.get(),
+            enters: counters.enters.get(),
             batch_max: counters.batch_max.get(),
             timers: counters.timers.get(),
             handlers_overdue: counters.handlers_overdue.get(),

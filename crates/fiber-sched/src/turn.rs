@@ -129,17 +129,23 @@ impl<'worker> Turn<'worker> {
         counters.batch_max.raise(staged);
         let waits = wait != Wait::No;
         if !waits && !turns.is_multiple_of(ACCOUNT_TURNS) {
-            return self.context.turn(wait).map(drop);
+            return self.host_turn(wait);
         }
         self.publish_stack_use();
         let before = self.context.now();
         let busy = before.saturating_since(self.accounted);
-        let turned = self.context.turn(wait);
+        let turned = self.host_turn(wait);
         self.accounted = if waits { self.context.now() } else { before };
         let asleep = self.accounted.saturating_since(before);
         counters.sleeps.add(u64::from(waits));
         counters.spent(busy, asleep, self.accounted);
-        turned.map(drop)
+        turned
+    }
+
+    fn host_turn(&self, wait: Wait) -> Result<(), HostFault> {
+        let turned = self.context.turn(wait)?;
+        self.counters().enters.add(u64::from(turned.host.enters));
+        Ok(())
     }
 
     fn publish_stack_use(&mut self) {

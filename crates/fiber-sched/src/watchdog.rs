@@ -90,7 +90,7 @@ pub(crate) fn start(
         config: config?,
         on_hog,
         state: SpinLock::new(State {
-            episodes: shared.lanes.iter().map(|_| Episode::default()).collect(),
+            workers: shared.lanes.iter().map(|_| Looks::default()).collect(),
             log: Log::default(),
         }),
     });
@@ -146,8 +146,27 @@ struct Lookout {
 /// What it remembers.
 #[derive(Default)]
 struct State {
-    episodes: Vec<Episode>,
+    workers: Vec<Looks>,
     log: Log,
+}
+
+/// What it remembers of one worker.
+#[derive(Default)]
+struct Looks {
+    episode: Episode,
+    /// Processor time up to which it was counted to processes; `None` before the first look.
+    sampled: Option<Duration>,
+}
+
+impl Looks {
+    /// Processor time that is to be counted to whoever runs at this look.
+    ///
+    /// What was used before a look at which nobody ran waits for the next one: in the long run
+    /// each gets as much as it was met.
+    fn sample(&mut self, cpu: Duration) -> Duration {
+        let before = self.sampled.replace(cpu);
+        before.map_or(Duration::ZERO, |before| cpu.saturating_sub(before))
+    }
 }
 
 /// What it has logged.
@@ -188,9 +207,9 @@ impl Watched for Lookout {
             lookout: self,
             state: mem::take(&mut *self.state.lock()),
         };
-        let State { episodes, log } = &mut taken.state;
-        for ((worker, lane), episode) in (0..).zip(&self.shared.lanes).zip(episodes) {
-            self.look_at(watch, WorkerId(worker), lane, episode, log);
+        let State { workers, log } = &mut taken.state;
+        for ((worker, lane), looks) in (0..).zip(&self.shared.lanes).zip(workers) {
+            self.look_at(watch, WorkerId(worker), lane, looks, log);
         }
         drop(taken);
         let lanes = &self.shared.lanes;
@@ -212,11 +231,11 @@ impl Lookout {
         watch: &dyn Watch,
         worker: WorkerId,
         lane: &Lane,
-        episode: &mut Episode,
+        looks: &mut Looks,
         log: &mut Log,
     ) {
         let Some(seen) = lane.seen() else {
-            *episode = Episode::default();
+            *looks = Looks::default();
             return;
         };
         let Some(cpu) = watch.cpu(seen.thread) else {
@@ -228,7 +247,12 @@ impl Lookout {
             cpu,
             now: self.shared.env.now(),
         };
-        let found = episode.look(&look, &self.config, || watch.is_asleep(seen.thread));
+        if !look.sleeping {
+            seen.budget.sample(looks.sample(cpu));
+        }
+        let found = looks
+            .episode
+            .look(&look, &self.config, || watch.is_asleep(seen.thread));
         let kind = match found {
             Finding::Moves | Finding::Stays => return,
             Finding::EndSlice => return seen.budget.end(),

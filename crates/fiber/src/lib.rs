@@ -28,12 +28,12 @@ pub use fiber_core::{
 /// Sockets, and signals of the operating system.
 pub use fiber_io as io;
 pub use fiber_sched::{
-    AllAsleep, Builder, CallError, Cancelled, CancelledOperation, DeferHandle, Drain, Dump,
+    AllAsleep, Builder, CallError, Cancelled, CancelledOperation, CountingAllocator, DeferHandle, Drain, Dump,
     DumpOptions, Elapsed, End, Exit, ExitReason, ExitReport, Exits, Fiber, FiberBuilder, FiberDump,
-    FiberFuture, FiberLocal, FiberState, HelpersBusy, HogKind, HogReport, InheritedLocal,
+    FiberFuture, FiberLocal, FiberState, HEAP_LIMIT, HelpersBusy, HogKind, HogReport, InheritedLocal,
     JoinHandle, JoinNext, JoinOperation, JoinSet, LimitReached, Limits, Monitor, MultiPanic,
     NameError, NoProcess, NotYet, OnStale, PanicLocation, PanicPayload, ParkedFiber, Priority,
-    Process, ProcessBuilder, ProcessHandle, Reason, Reply, RunError, Runtime, SHUTDOWN, Scope,
+    Process, ProcessBuilder, ProcessHandle, ProcessStats, Reason, Reply, RunError, Runtime, SHUTDOWN, Scope,
     ScopeBuilder, ScopeCancelled, ScopePanic, ScopedJoinHandle, SpawnError, Stats, WaitingFiber,
     Watchdog, WorkerDump, WorkerId, WorkerLocal, WorkerState, WorkerStats, block_on, blocking,
     cancel_reason, cancelled_operation, catch_unwind, charge, checkpoint, current, defer, fail,

@@ -285,6 +285,20 @@ impl Context {
         drop(shard);
         if let Ok(id) = opened {
             self.close_if_ended(id, owner.as_ref());
+        let open = || {
+            let mut shard = self.shard.borrow_mut();
+            shard.open(space, opens, raw, owner.as_ref())
+        };
+        let mut opened = open();
+        if let Err(Full::Process(_)) = opened {
+            // What the process has closed here may still be counted.
+            self.receive_closing();
+            opened = open();
+        }
+        if let (Ok(id), Some(owner)) = (&opened, &owner)
+            && owner.stage() == Stage::Ended
+        {
+            let _ = space.close_for(*id, Closing::OwnerDied);
         }
         opened.map(Answer::Opened).map_err(|full| {
             self.stage_control(Request::Close { descriptor: raw });

@@ -15,7 +15,7 @@ use crate::{
     fiber::{ExitReason, Fiber, FiberQueue, Header, Reason, Runnable},
     operation::{CHOICE, StoredWaits, Waits},
     park::{BUDGET, Masked, Raised},
-    process::{Record, Stage},
+    process::{HEAP_LIMIT, Record, Stage},
     registry::{Closing, Full, Named, Object},
     stack::OwnedStack,
     timeout::TimeoutScope,
@@ -176,6 +176,10 @@ impl Context {
             .expect("a started fiber has its stack")
             .resume(None);
         self.set_running(ptr::null());
+        let sample = self.budget().take_sample();
+        if let Some(process) = header.process() {
+            self.account(process, sample);
+        }
         let resumed = match result {
             CoroutineResult::Yield(()) if header.rests() => {
                 self.bury(fiber);
@@ -199,6 +203,17 @@ impl Context {
             self.wake_interrupted();
         }
         resumed
+    }
+
+    /// A fiber of `process` has come back: what it has used is seen to.
+    #[inline]
+    fn account(&self, process: &Arc<Record>, sample_ns: u64) {
+        if sample_ns > 0 {
+            process.count_cpu(sample_ns);
+        }
+        if process.heap().is_over() {
+            self.schedule().cancel_process(process, HEAP_LIMIT);
+        }
     }
 
     /// Attaches a stack; from here on the fiber stays on this thread (I-11).

@@ -499,7 +499,9 @@ impl Header {
 
     /// It has ended: those who wait are told, and its process has a fiber less.
     pub(crate) fn finish(&self) {
-        let _process = self.process.take();
+        // Who is told may spawn in its place at once; but the process is not empty before all that
+        // wait for its fibers were told.
+        let _leaving = self.process.take().map(Membership::leave);
         if self.rests() && self.borrows() {
             // Whoever waits for it lends it what its frames still name (I-3).
             return;

@@ -83,7 +83,7 @@ impl<T> JoinSet<T> {
     /// Starts a fiber of the set, as [`spawn`](crate::spawn()) does.
     ///
     /// # Panics
-    /// Outside of a runtime.
+    /// Outside of a runtime, and at a limit of the process.
     #[track_caller]
     pub fn spawn<F>(&mut self, body: F) -> Fiber
     where
@@ -175,7 +175,7 @@ impl Builder {
     /// Starts a fiber of `set`, see [`JoinSet::spawn`].
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and at a limit of the process.
     #[track_caller]
     pub fn spawn_in<F, T>(self, set: &mut JoinSet<T>, body: F) -> Result<Fiber, SpawnError>
     where

@@ -10,7 +10,7 @@ use fiber_core::{
     env::StackClass,
     fiber::{ExitReason, JoinHandle, Reason},
     operation::{Latch, perform},
-    process::{Limits, Membership, Record},
+    process::{Limits, Membership, Record, is_heap_counted},
     spin::SpinLock,
 };
 
@@ -76,6 +76,15 @@ impl Builder {
         self
     }
 
+    /// How many bytes its fibers may have allocated and not freed. When it has more it is
+    /// cancelled, for [`HEAP_LIMIT`](fiber_core::process::HEAP_LIMIT), once the fiber that went
+    /// over it has let others run: no allocation fails. Needs a
+    /// [`CountingAllocator`](fiber_core::process::CountingAllocator).
+    pub fn heap_bytes_max(mut self, bytes: usize) -> Self {
+        self.limits.heap_bytes = bytes;
+        self
+    }
+
     /// How large a stack its main fiber gets.
     pub fn stack(self, stack: StackClass) -> Self {
         Self {
@@ -125,7 +134,7 @@ impl Builder {
     /// by then, fibers, ids and children, is ended, too.
     ///
     /// # Errors
-    /// Outside of a fiber; at the limit of ids; when the caller's own process is ending.
+    /// Outside of a fiber; at the limit of ids; with a limit of heap bytes that nobody counts.
     #[track_caller]
     pub fn spawn<F, T>(self, main: F) -> Result<ProcessHandle<T>, SpawnError>
     where
@@ -134,6 +143,9 @@ impl Builder {
     {
         let spawned_at = Location::caller();
         let runtime = Runtime::current().ok_or(SpawnError::NoRuntime)?;
+        if self.limits.heap_bytes < usize::MAX && !is_heap_counted() {
+            return Err(SpawnError::HeapNotCounted);
+        }
         let (process, first) = self.make(&runtime)?;
         let waiting = MainGuard(Some(process.clone()));
         let body = move || {

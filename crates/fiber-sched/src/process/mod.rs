@@ -5,7 +5,7 @@
 //! order (I-5). Then whoever waits for its end is told.
 //!
 //! Read in this order: `builder` (making one), `life` (what it is), `end` (how it ended), `death`
-//! (how that is brought about) and `sweep` (how workers take part). Then who is told of it:
+//! (how that is brought about) and `sweep` (how workers take part), and `stats`. Then who is told of it:
 //! `monitor`, `link`, `name` and `call`; and `supervisor`, on top of all that.
 
 mod builder;
@@ -17,6 +17,7 @@ mod link;
 mod monitor;
 mod name;
 mod shutdown;
+mod stats;
 pub mod supervisor;
 mod sweep;
 
@@ -40,6 +41,7 @@ pub use self::{
     link::{Exits, NoProcess},
     monitor::Monitor,
     name::{NameError, register, unregister, whereis},
+    stats::ProcessStats,
 };
 pub(crate) use self::{
     death::{end_all, finish_all},

@@ -22,7 +22,8 @@ use super::Scope;
 ///
 /// # Panics
 /// When one of them panics, or is cancelled by itself: the others are cancelled first. With a
-/// [`MultiPanic`](crate::MultiPanic), unless it was only the first one that has panicked.
+/// [`MultiPanic`](crate::MultiPanic), unless it was only the first one that has panicked. At a
+/// limit of the process's fibers, after those that had begun were cancelled.
 ///
 /// ```
 /// # let env = fiber_core::script::ScriptEnv::new();
@@ -109,7 +110,7 @@ macro_rules! try_join {
 ///
 /// # Panics
 /// When one of them panics, also while it is being cancelled; and when all were cancelled, each by
-/// itself.
+/// itself. At a limit of the process's fibers, as [`join!`].
 ///
 /// ```
 /// # use core::time::Duration;

@@ -90,7 +90,7 @@ impl<'scope> Scope<'scope, '_> {
     /// not started: its closure is dropped here, and joining it gives `Cancelled`.
     ///
     /// # Panics
-    /// Outside of a runtime.
+    /// Outside of a runtime, and at a limit of the process.
     #[track_caller]
     pub fn spawn<F, T>(&'scope self, body: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -103,7 +103,7 @@ impl<'scope> Scope<'scope, '_> {
     /// [`Scope::spawn`] on the calling worker: neither the closure nor its value leaves the thread.
     ///
     /// # Panics
-    /// Outside of a runtime.
+    /// Outside of a runtime, and at a limit of the process.
     #[track_caller]
     pub fn spawn_local<F, T>(&'scope self, body: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -167,7 +167,7 @@ impl Builder {
     /// [`Builder::worker`] and [`Builder::dedicated`] are not asked.
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and at a limit of the process.
     #[track_caller]
     pub fn spawn_scoped<'scope, F, T>(
         self,
@@ -184,7 +184,7 @@ impl Builder {
     /// Starts a fiber of `scope` on the calling worker, see [`Scope::spawn_local`].
     ///
     /// # Errors
-    /// Outside of a runtime.
+    /// Outside of a runtime, and at a limit of the process.
     #[track_caller]
     pub fn spawn_local_scoped<'scope, F, T>(
         self,

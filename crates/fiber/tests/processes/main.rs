@@ -11,11 +11,13 @@ mod deaths;
 mod endings;
 mod held;
 mod ids;
+mod limits;
 mod links;
 mod misuse;
 mod monitors;
 mod names;
 mod runs;
+mod statistics;
 mod supervisors;
 #[path = "../scheduler/support.rs"]
 #[expect(dead_code, reason = "it is the scheduler tests', too")]

@@ -14,6 +14,7 @@ use crate::{
     env::{Env, PortConfig, StackClass, Wait, WorkerId},
     error::Stale,
     fiber::{FiberQueue, Inbox, Runnable},
+    fiber::{FiberQueue, Inbox, Reason, Runnable},
     process::Record,
     request::{Outcome, RawDescriptor, Request, RequestKind, Token},
     script::ScriptEnv,
@@ -52,6 +53,8 @@ impl Schedule for Nobody {
 
     fn refused(&self, _: &Arc<Record>, _: &Stale) {
         unreachable!("no process is here");
+    fn cancel_process(&self, _: &Arc<Record>, _: Reason) {
+        unreachable!("no fiber runs here");
     }
 
     fn as_any(&self) -> &dyn Any {
