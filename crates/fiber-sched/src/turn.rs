@@ -124,9 +124,6 @@ impl<'worker> Turn<'worker> {
         counters.turns.set(turns + 1);
         counters.yields.set(self.context.yields());
         counters.timers.set(self.local.wheel.borrow().len() as u64);
-        let staged = self.context.staged_len() as u64;
-        counters.requests.add(staged);
-        counters.batch_max.raise(staged);
         let waits = wait != Wait::No;
         if !waits && !turns.is_multiple_of(ACCOUNT_TURNS) {
             return self.host_turn(wait);
@@ -143,8 +140,11 @@ impl<'worker> Turn<'worker> {
     }
 
     fn host_turn(&self, wait: Wait) -> Result<(), HostFault> {
-        let turned = self.context.turn(wait)?;
-        self.counters().enters.add(u64::from(turned.host.enters));
+        let host = self.context.turn(wait)?.host;
+        let counters = self.counters();
+        counters.requests.add(u64::from(host.submitted));
+        counters.batch_max.raise(u64::from(host.submitted));
+        counters.enters.add(u64::from(host.enters));
         Ok(())
     }
 

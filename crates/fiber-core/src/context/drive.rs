@@ -35,6 +35,8 @@ impl Context {
     /// When the port is broken: the worker cannot go on.
     pub fn turn(&self, wait: Wait) -> Result<Turned, HostFault> {
         self.receive_closing();
+        let owners = self.shard.borrow_mut().take_owners();
+        let wait = if owners.is_empty() { wait } else { Wait::No };
         if wait != Wait::No {
             self.give_surplus_back();
         }
@@ -45,6 +47,7 @@ impl Context {
         };
         let answered = self.deliver_all(&mut completions);
         *self.completions.borrow_mut() = completions;
+        tell(owners);
         host.map(|host| Turned { host, answered })
     }
 
@@ -123,6 +126,7 @@ impl Context {
         self.hand_over_staged(&mut completions);
         let drained = self.port.borrow_mut().drain(grace, &mut completions);
         self.deliver_all(&mut completions);
+        tell(self.shard.borrow_mut().take_owners());
         self.give_stacks_back();
         self.shard.into_inner().finish(self.env.id_space());
         drained
@@ -304,6 +308,13 @@ impl Context {
             self.stage_control(Request::Close { descriptor: raw });
             full.into()
         })
+    }
+}
+
+/// The host has closed what belonged to these, which have ended.
+fn tell(owners: Vec<Arc<Record>>) {
+    for owner in owners {
+        owner.give_id();
     }
 }
 

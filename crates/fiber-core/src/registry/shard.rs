@@ -16,7 +16,7 @@ use crate::{
     fiber::{Fiber, Header},
     id::{Id, Namespace},
     primitive::{AtomicU32, Ordering},
-    process::{LimitReached, NO_KEY, Record},
+    process::{LimitReached, NO_KEY, Record, Stage},
     request::RawDescriptor,
 };
 
@@ -71,6 +71,8 @@ pub struct Shard {
     live: usize,
     live_max: usize,
     retired: usize,
+    /// Owners that have ended, each for one of its ids: to be told when the host has closed that.
+    to_tell: Vec<Arc<Record>>,
 }
 
 /// Why nothing more can be named.
@@ -231,6 +233,7 @@ impl Shard {
             live: 0,
             live_max,
             retired: 0,
+            to_tell: Vec::new(),
         }
     }
 
@@ -378,6 +381,13 @@ impl Shard {
         }
     }
 
+    /// Processes that have ended, once for each id of theirs that was freed since: they are to be
+    /// told when the host has closed that.
+    #[inline]
+    pub fn take_owners(&mut self) -> Vec<Arc<Record>> {
+        core::mem::take(&mut self.to_tell)
+    }
+
     /// The live ids of `owner`, or of the runtime's first process, newest first.
     pub fn owned_by(&self, space: &IdSpace, owner: Option<&Record>) -> Vec<Id> {
         self.assert_home(space);
@@ -486,7 +496,11 @@ impl Shard {
         if let Some(owner) = owner
             && id.namespace().is_counted()
         {
-            owner.give_id();
+            // One that has ended counts until its port can be bound again.
+            match owner.stage() {
+                Stage::Ended => self.to_tell.push(owner),
+                _ => owner.give_id(),
+            }
         }
         self.live -= 1;
         if entry.word().is_spent(space.generation_max()) {

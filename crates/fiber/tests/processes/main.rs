@@ -14,6 +14,7 @@ mod ids;
 mod limits;
 mod links;
 mod misuse;
+mod masses;
 mod monitors;
 mod names;
 mod runs;
