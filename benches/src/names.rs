@@ -35,6 +35,21 @@ pub const TIMER_CANCEL: &str = "timer_cancel";
 /// [`PINGPONG`] whose asking side waits 10 s at the most for each answer.
 pub const TIMEOUT_WAIT: &str = "timeout_wait";
 
+/// A process that does nothing, from its spawn to the end of its death.
+pub const PROCESS: &str = "process";
+/// A process with one fiber, from its spawn over its kill to the end of its death.
+pub const KILL_1: &str = "kill_1";
+/// The same with 1000 fibers: one op is one of them.
+pub const KILL_1000: &str = "kill_1000";
+/// Waiting for a process's end, and giving up at once.
+pub const MONITOR: &str = "monitor";
+/// Asking on its own worker whether an id is live.
+pub const ID_LOOKUP: &str = "id_lookup";
+/// Entering on its own worker what an id names, and leaving it.
+pub const ID_ENTER: &str = "id_enter";
+/// Duplicating a connection, and closing the copy.
+pub const ID_DUP: &str = "id_dup";
+
 /// How many values a bounded channel holds.
 pub const CHANNEL_CAPACITY: usize = 100;
 /// How many tasks are spawned before they are joined.

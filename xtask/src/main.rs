@@ -15,6 +15,7 @@ mod progress;
 mod prove;
 mod purity;
 mod runner;
+mod sanitize;
 #[cfg(test)]
 mod scratch;
 mod server;
@@ -34,6 +35,7 @@ cargo xtask <command>
   ci [STEP…]      the same
   bench [NAME…]   costs beside those of peers, as tables (--rounds R: 5 unless given)
   prove …         promises, tried in full size: connections, load, drain, operations
+  sanitize …      tests under the sanitizers of nightly's compiler: address, thread
   tidy            the rules of the house that rustfmt and clippy do not see
   layers          the dependency graph, checked against the table in layers.rs
   purity          the proof that the core crates know no operating system
@@ -68,6 +70,7 @@ fn run(words: &[&str]) -> Result<(), String> {
         ["test" | "ci", names @ ..] => runner::run(&Workspace::load()?, &steps::select(names)?),
         ["bench", words @ ..] => bench::run(&Workspace::load()?, words),
         ["prove", words @ ..] => prove::run(&Workspace::load()?, words),
+        ["sanitize", words @ ..] => sanitize::run(&Workspace::load()?, words),
         ["tidy"] => tidy(&Workspace::load()?),
         ["layers"] => print(layers::check(&Workspace::load()?)),
         ["purity"] => purity(&Workspace::load()?),

@@ -4,6 +4,7 @@ extern crate alloc;
 
 mod channels;
 mod locks;
+mod processes;
 mod spawning;
 mod timing;
 
@@ -35,6 +36,13 @@ const TABLE: &[Workload<Body>] = &[
     Workload { name: names::SELECT_2, workers: &[1, 2], body: channels::choices },
     Workload { name: names::TIMER_CANCEL, workers: &[1], body: timing::limits },
     Workload { name: names::TIMEOUT_WAIT, workers: &[1], body: timing::round_trips_in_time },
+    Workload { name: names::PROCESS, workers: &[1, 2], body: processes::spawn_and_exit },
+    Workload { name: names::KILL_1, workers: &[1], body: processes::kills::<1> },
+    Workload { name: names::KILL_1000, workers: &[1], body: processes::kills::<1000> },
+    Workload { name: names::MONITOR, workers: &[1], body: processes::monitors },
+    Workload { name: names::ID_LOOKUP, workers: &[1], body: processes::lookups },
+    Workload { name: names::ID_ENTER, workers: &[1], body: processes::entries },
+    Workload { name: names::ID_DUP, workers: &[1], body: processes::duplicates },
 ];
 
 fn main() -> ExitCode {
