@@ -483,3 +483,24 @@ pub(crate) unsafe fn share(whose: NonNull<Record>) -> Arc<Record> {
     // SAFETY: it was counted just now (I-4).
     unsafe { Arc::from_raw(whose.as_ptr()) }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_makes_room_at_once_and_the_process_is_empty_when_it_has_left() {
+        let limits = Limits {
+            fibers: 1,
+            ..Limits::NONE
+        };
+        let (record, first) = Record::new(None, limits, 1, Box::new(()));
+        assert!(matches!(record.admit(), Err(Refused::Limit(_))));
+        let leaving = first.leave();
+        drop(record.admit().expect("there is room"));
+        assert_eq!((record.fibers(), record.emptied.is_open()), (0, false));
+        drop(leaving);
+        assert!(record.emptied.is_open());
+        assert!(matches!(record.admit(), Err(Refused::Ended)));
+    }
+}

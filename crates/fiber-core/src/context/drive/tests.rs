@@ -8,14 +8,15 @@ use core::{
     time::Duration,
 };
 
-use super::Context;
+use super::{Context, Namespace};
 use crate::{
     context::{Parts, Placement, Schedule},
     env::{Env, PortConfig, StackClass, Wait, WorkerId},
     error::Stale,
     fiber::{FiberQueue, Inbox, Runnable},
     fiber::{FiberQueue, Inbox, Reason, Runnable},
-    process::Record,
+    process::{Limits, Record},
+    registry::Closing,
     request::{Outcome, RawDescriptor, Request, RequestKind, Token},
     script::ScriptEnv,
     timer::TimerNode,
@@ -112,4 +113,30 @@ fn what_was_opened_for_an_abandoned_fiber_is_closed() {
     assert!(env.complete(RequestKind::Accept, opened));
     context.abandon(GRACE).unwrap();
     assert_eq!(env.asked(), [RequestKind::Accept, RequestKind::Close]);
+}
+
+#[test]
+fn a_process_that_has_ended_is_told_of_its_ids_when_the_host_has_closed_them() {
+    let env = ScriptEnv::new();
+    let context = context(&env);
+    let (process, first) = Record::new(None, Limits::NONE, 1, Box::new(()));
+    drop(first);
+    let raw = RawDescriptor(9);
+    let opened = context.shard.borrow_mut().open(
+        context.env().id_space(),
+        Namespace::STREAM,
+        raw,
+        Some(&process),
+    );
+    process.release();
+    context
+        .env()
+        .id_space()
+        .close_for(opened.unwrap(), Closing::OwnerDied)
+        .unwrap();
+    context.receive_closing();
+    assert_eq!((process.ids(), env.asked().len()), (1, 0));
+    context.turn(Wait::Forever).unwrap();
+    assert_eq!((process.ids(), env.asked().len()), (0, 1));
+    context.finish(GRACE).unwrap();
 }
