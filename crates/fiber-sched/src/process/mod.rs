@@ -5,8 +5,8 @@
 //! order (I-5). Then whoever waits for its end is told.
 //!
 //! Read in this order: `builder` (making one), `life` (what it is), `end` (how it ended), `death`
-//! (how that is brought about) and `sweep` (how workers take part), and `stats`. Then who is told of it:
-//! `monitor`, `link`, `name` and `call`; and `supervisor`, on top of all that.
+//! (how that is brought about), `sweep` (how workers take part) and `stats`. Then who is told of
+//! it: `monitor`, `link`, `name` and `call`; and `supervisor`, on top of all that.
 
 mod builder;
 mod call;
