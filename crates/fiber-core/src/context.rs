@@ -25,7 +25,6 @@ use crate::{
     dice::Dice,
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, WorkerId, hooks},
     error::Stale,
-    fiber::{Bands, FiberQueue, Header, Inbox, Priority, Runnable},
     fiber::{Bands, FiberQueue, Header, Inbox, Priority, Reason, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
@@ -79,6 +78,7 @@ pub trait Schedule {
 
     /// A fiber of `process` has used an id that is refused.
     fn refused(&self, process: &Arc<Record>, stale: &Stale);
+
     /// Cancels a process, which may have been cancelled before.
     fn cancel_process(&self, process: &Arc<Record>, reason: Reason);
 

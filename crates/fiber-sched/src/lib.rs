@@ -49,8 +49,8 @@ pub use crate::{
     join_set::{JoinNext, JoinSet, NotYet},
     process::{
         CallError, End, Exit, ExitReport, Exits, Monitor, NameError, NoProcess, OnStale, Process,
-        ProcessBuilder, ProcessHandle, ProcessStats, Reply, SHUTDOWN, fail, register, supervisor, unregister,
-        whereis,
+        ProcessBuilder, ProcessHandle, ProcessStats, Reply, SHUTDOWN, fail, register, supervisor,
+        unregister, whereis,
     },
     report::{AllAsleep, ParkedFiber},
     runtime::{Runtime, is_running},

@@ -7,7 +7,6 @@ use fiber_core::{
     Stale,
     context::{Context, Placement, Schedule},
     env::WorkerId,
-    fiber::{FiberQueue, Runnable},
     fiber::{FiberQueue, Reason, Runnable},
     process::Record,
     request::RawDescriptor,
@@ -91,6 +90,8 @@ impl Schedule for Local {
 
     fn refused(&self, process: &Arc<Record>, stale: &Stale) {
         Process::from_record(Arc::clone(process)).has_used(stale);
+    }
+
     fn cancel_process(&self, process: &Arc<Record>, reason: Reason) {
         Process::from_record(Arc::clone(process)).cancel(reason);
     }

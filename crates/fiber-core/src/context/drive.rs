@@ -13,7 +13,7 @@ use crate::{
     error::IoError,
     inflight::{Answer, Asker, IoWait},
     process::{Record, Stage, Whose, share},
-    registry::{Closing, Kept, Received},
+    registry::{Closing, Full, Kept, Received},
     request::{Completion, Outcome, RawDescriptor, Request, Token},
 };
 
@@ -284,11 +284,6 @@ impl Context {
         let space = self.env().id_space();
         // SAFETY: whoever asked for it is a fiber of the process, which waits for this (I-11).
         let owner = owner.map(|owner| unsafe { share(owner) });
-        let mut shard = self.shard.borrow_mut();
-        let opened = shard.open(space, opens, raw, owner.as_ref());
-        drop(shard);
-        if let Ok(id) = opened {
-            self.close_if_ended(id, owner.as_ref());
         let open = || {
             let mut shard = self.shard.borrow_mut();
             shard.open(space, opens, raw, owner.as_ref())
@@ -299,10 +294,8 @@ impl Context {
             self.receive_closing();
             opened = open();
         }
-        if let (Ok(id), Some(owner)) = (&opened, &owner)
-            && owner.stage() == Stage::Ended
-        {
-            let _ = space.close_for(*id, Closing::OwnerDied);
+        if let Ok(id) = opened {
+            self.close_if_ended(id, owner.as_ref());
         }
         opened.map(Answer::Opened).map_err(|full| {
             self.stage_control(Request::Close { descriptor: raw });

@@ -13,7 +13,6 @@ use crate::{
     context::{Parts, Placement, Schedule},
     env::{Env, PortConfig, StackClass, Wait, WorkerId},
     error::Stale,
-    fiber::{FiberQueue, Inbox, Runnable},
     fiber::{FiberQueue, Inbox, Reason, Runnable},
     process::{Limits, Record},
     registry::Closing,
@@ -54,6 +53,8 @@ impl Schedule for Nobody {
 
     fn refused(&self, _: &Arc<Record>, _: &Stale) {
         unreachable!("no process is here");
+    }
+
     fn cancel_process(&self, _: &Arc<Record>, _: Reason) {
         unreachable!("no fiber runs here");
     }
