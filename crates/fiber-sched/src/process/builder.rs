@@ -8,7 +8,7 @@ use fiber_core::{
     cancel::catch_exit,
     context::{Context, Placement},
     env::StackClass,
-    fiber::{ExitReason, JoinHandle, Reason},
+    fiber::{ExitReason, JoinHandle, Priority, Reason},
     operation::{Latch, perform},
     process::{Limits, Membership, Record, is_heap_counted},
     spin::SpinLock,
@@ -31,6 +31,7 @@ pub struct Builder {
     name: Option<Box<str>>,
     limits: Limits,
     stack: Option<StackClass>,
+    priority: Priority,
     grace: Duration,
     linked: bool,
     stops_children: bool,
@@ -43,6 +44,7 @@ impl Builder {
             name: None,
             limits: Limits::NONE,
             stack: None,
+            priority: Priority::Normal,
             grace: Duration::from_secs(5),
             linked: false,
             stops_children: false,
@@ -91,6 +93,11 @@ impl Builder {
             stack: Some(stack),
             ..self
         }
+    }
+
+    /// Which fibers its main fiber goes before.
+    pub fn priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
     }
 
     /// How long its fibers have to unwind when it is cancelled, five seconds by default. Then it
@@ -153,9 +160,10 @@ impl Builder {
             waiting.ended(&result);
             result
         };
-        let fiber = FiberBuilder::of_process(self.name, self.stack, first);
+        let fiber = FiberBuilder::of_process(self.name, self.stack, first).priority(self.priority);
+        // It stays where it starts, and a process lives long: where there is room, not just here.
         // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
-        let main = unsafe { fiber.launch(body, Placement::Anywhere, spawned_at) }?;
+        let main = unsafe { fiber.launch(body, Placement::Spread, spawned_at) }?;
         Ok(ProcessHandle { process, main })
     }
 
