@@ -34,6 +34,8 @@ pub enum Invocation {
 pub struct Options {
     /// Where to accept connections.
     pub listen: SocketAddr,
+    /// Where operators are served; `None` is nowhere.
+    pub admin: Option<SocketAddr>,
     /// Worker threads; `None` is one per core.
     pub workers: Option<NonZeroU16>,
     /// How many connections are served at a time.
@@ -58,6 +60,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 11211)),
+            admin: None,
             workers: None,
             connections: NonZeroUsize::new(10_000).expect("ten thousand is not zero"),
             backlog: NonZeroU32::new(4096).expect("four thousand is not zero"),
@@ -149,8 +152,9 @@ pub fn parse<S: AsRef<str>>(
     Ok(Invocation::Serve(options))
 }
 
-const FLAGS: [&str; 10] = [
+const FLAGS: [&str; 11] = [
     "--listen",
+    "--admin",
     "--backlog",
     "--workers",
     "--connections",
@@ -168,6 +172,12 @@ fn set(options: &mut Options, flag: &str, value: &str) -> Result<(), UsageError>
         "--listen" => {
             let expected = "an IP address and a port, like 127.0.0.1:11211 or [::1]:0";
             options.listen = value.parse().map_err(|_| bad(expected))?;
+        }
+        "--admin" => {
+            let expected = "a loopback address and a port, like 127.0.0.1:11212";
+            let address: Option<SocketAddr> = value.parse().ok();
+            let address = address.filter(|address| address.ip().is_loopback());
+            options.admin = Some(address.ok_or_else(|| bad(expected))?);
         }
         "--workers" => {
             options.workers = Some(value.parse().map_err(|_| bad("a count from 1 to 65535"))?);
@@ -275,10 +285,11 @@ mod tests {
 
     #[test]
     fn every_flag_is_read_with_a_space_or_an_equals_sign() {
-        let line = "--listen [::1]:0 --workers=3 --connections 5 --memory=2G --io ring --log=debug \
+        let line = "--listen [::1]:0 --admin 127.0.0.1:0 --workers=3 --connections 5 --memory=2G --io ring --log=debug \
                     --backlog 6 --idle-timeout=7 --write-timeout 8 --drain-timeout=0";
         let expected = Options {
             listen: "[::1]:0".parse().unwrap(),
+            admin: Some("127.0.0.1:0".parse().unwrap()),
             workers: NonZeroU16::new(3),
             connections: NonZeroUsize::new(5).unwrap(),
             backlog: NonZeroU32::new(6).unwrap(),
@@ -328,6 +339,8 @@ mod tests {
                 "--listen localhost",
                 "--listen takes an IP address and a port",
             ),
+            ("--admin 11212", "--admin takes a loopback address"),
+            ("--admin 0.0.0.0:11212", "--admin takes a loopback address"),
             (
                 "--workers 0",
                 "--workers takes a count from 1 to 65535, not \"0\"",

@@ -1,49 +1,38 @@
-//! The server: one fiber that accepts, one fiber a connection, plain blocking code.
+//! The server: plain blocking code, in processes that end alone.
 //!
 //! It knows no host: the binary runs it on Linux, the simulation on simulated nodes.
 //!
 //! ```text
 //! operate ── signal ──▶ Drain: closes the listener, wakes who is quiet, waits
-//!    └─ serve: accepts ─┬─ connection::attend, a fiber each: read, answer, write
-//!                       └─ refuse: one fiber for all that are one too many
+//!  │ ├─ serve: keeps ──▶ process "acceptor": accepts, gives what comes to the first process
+//!  │ │   └─ host: a process each ──▶ "conn <peer>": takes the connection, reads, answers, writes
+//!  │ │        └─ refuse: one fiber for all that are one too many
+//!  └─┴─ administer: keeps ──▶ process "admin": lists processes, kills them
 //! ```
+//!
+//! Who owns what decides who can take it down. The store and the listener are the first process's,
+//! so that an acceptor which is killed loses nothing: the system goes on collecting connections
+//! until the next one is there. A connection is its own process's, and that is the acceptor's
+//! sibling: it survives the acceptor, and nobody else notices its end. Read in this order:
+//! `operate`, `host`, `acceptor`, `connection`, `drain`, `keep`, `admin`.
 
+mod acceptor;
+mod admin;
 mod connection;
 mod drain;
+mod host;
+mod keep;
 mod operate;
 
-use alloc::sync::Arc;
 use core::time::Duration;
-use std::io::Write;
-
-use fiber::{
-    FiberBuilder, IoErrorKind, StackClass,
-    io::{TcpListener, TcpStream},
-    sync::channel::{self, Sender},
-};
 
 pub use self::{
     drain::{Drain, Presence},
-    operate::{Ending, SIGNALS, operate},
+    host::{REFUSALS_MAX, serve},
+    keep::Failure,
+    operate::{Ending, Listeners, SIGNALS, operate},
 };
-use crate::{Cache, Limits, Seconds, Session};
-
-/// How long the acceptor rests when no descriptor is left, rather than ask again at once.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// What a client is told that is one too many; memcached's words.
-const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
-
-/// So many refused connections wait to be told why; the others are closed without a word, so that
-/// the acceptor never waits for a client.
-pub const REFUSALS_MAX: usize = 64;
-
-/// A connection's stack: its frames are few, and a program without optimisation needs more.
-const STACK: StackClass = if cfg!(debug_assertions) {
-    StackClass::K256
-} else {
-    StackClass::K64
-};
+use crate::{Limits, Seconds, Session};
 
 /// How connections are served.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +40,32 @@ pub struct Service {
     limits: Limits,
     idle_timeout: Option<Duration>,
     write_timeout: Duration,
+    client: ClientLimits,
     mistake: Mistake,
+}
+
+/// What the process of one connection may have; the limits of its requests are in [`Limits`].
+///
+/// As many as it needs: a mistake in the service of one client cannot use up what others need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "three numbers")]
+pub struct ClientLimits {
+    /// Fibers.
+    pub fibers: usize,
+    /// Ids: the connection is one.
+    pub ids: usize,
+    /// Bytes of stacks.
+    pub stack_bytes: usize,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            fibers: 1,
+            ids: 1,
+            stack_bytes: host::STACK.bytes(),
+        }
+    }
 }
 
 /// What is wrong with a server on purpose, for the simulation that has to find it.
@@ -103,11 +117,12 @@ impl Service {
     /// Sessions with these limits, which may be idle for any time and whose clients have a minute
     /// to take a part of an answer.
     #[must_use]
-    pub const fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
             limits,
             idle_timeout: None,
             write_timeout: Duration::from_mins(1),
+            client: ClientLimits::default(),
             mistake: Mistake::None,
         }
     }
@@ -128,6 +143,12 @@ impl Service {
             write_timeout,
             ..self
         }
+    }
+
+    /// What the process of one connection may have.
+    #[must_use]
+    pub const fn client_limits(self, client: ClientLimits) -> Self {
+        Self { client, ..self }
     }
 
     /// Makes a mistake, for the simulation that has to notice.
@@ -156,110 +177,4 @@ impl Default for Service {
 #[must_use]
 pub fn now() -> Seconds {
     Seconds::from_unix(fiber::time::wall().since_unix().as_secs())
-}
-
-/// Accepts and serves connections until `listener` is closed, by [`Drain::begin`] for one.
-///
-/// # Suspends
-/// While it waits for connections.
-///
-/// # Errors
-/// When accepting fails for good; a connection that fails ends alone.
-pub fn serve(
-    listener: &TcpListener,
-    cache: &Arc<Cache>,
-    service: Service,
-    presence: &Presence,
-) -> Result<(), fiber::io::Error> {
-    let refusals = start_refusing();
-    let mut shortage = false;
-    loop {
-        let stream = match listener.accept() {
-            Ok((stream, _)) => stream,
-            Err(error) => match error.kind() {
-                IoErrorKind::Closed | IoErrorKind::Stale => {
-                    cache.server().stop_accepting();
-                    return Ok(());
-                }
-                IoErrorKind::TooManyDescriptors | IoErrorKind::OutOfMemory => {
-                    if !shortage {
-                        tracing::warn!(
-                            %error,
-                            "cannot accept: new connections wait until others have ended; \
-                             raise the limit of open files (LimitNOFILE, ulimit -n)"
-                        );
-                    }
-                    shortage = true;
-                    cache.server().count_accept_pause();
-                    fiber::sleep(PAUSE);
-                    continue;
-                }
-                // The client was gone before we had its connection.
-                IoErrorKind::ConnectionAborted | IoErrorKind::ConnectionReset => continue,
-                _ => return Err(error),
-            },
-        };
-        if shortage {
-            tracing::info!("accepting again");
-            shortage = false;
-        }
-        let Some(open) = Open::new(cache) else {
-            // A full queue closes the connection without a word.
-            let _ = refusals.try_send(stream);
-            continue;
-        };
-        let presence = presence.clone();
-        // It stays where it starts, and lives long: where there is room, not just here.
-        let spawned = FiberBuilder::new().stack(STACK).spawn_any(move || {
-            let cache = open.cache();
-            if let Err(error) = connection::attend(&stream, cache, service, &presence) {
-                tracing::debug!(%error, "connection ended");
-                if service.mistake == Mistake::ForgetsWhoLeaves {
-                    core::mem::forget(open);
-                }
-            }
-        });
-        // Detached: a panic in it is logged, and ends that connection alone.
-        drop(spawned.expect("the acceptor runs on a fiber"));
-    }
-}
-
-/// Starts the fiber that tells clients that they are too many; it ends with the sender.
-fn start_refusing() -> Sender<TcpStream> {
-    let (refusals, refused) = channel::bounded(REFUSALS_MAX);
-    drop(fiber::spawn(move || {
-        for stream in refused.iter() {
-            refuse(&stream);
-        }
-    }));
-    refusals
-}
-
-/// Tells a client that it is one too many. A new connection has room for it, so this waits only
-/// for clients that are broken.
-fn refuse(mut stream: &TcpStream) {
-    let _ = stream.set_write_timeout(Some(PAUSE));
-    let _ = stream.write_all(TOO_MANY);
-}
-
-/// One counted connection; counted out in whatever way its fiber ends.
-struct Open(Arc<Cache>);
-
-impl Open {
-    fn new(cache: &Arc<Cache>) -> Option<Self> {
-        cache
-            .server()
-            .try_open_connection()
-            .then(|| Self(Arc::clone(cache)))
-    }
-
-    fn cache(&self) -> &Cache {
-        &self.0
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.server().close_connection();
-    }
 }

@@ -49,7 +49,7 @@ use self::{
 pub use crate::server::Mistake;
 use crate::{
     Cache, Config, Limits, Server,
-    server::{Ending, SIGNALS, Service, now, operate},
+    server::{Ending, Listeners, SIGNALS, Service, now, operate},
 };
 
 /// The port that the simulated server listens on.
@@ -159,8 +159,12 @@ fn be_server(shared: &Arc<Shared>, kind: Kind, mistake: Mistake) {
         .idle_timeout(Some(IDLE_TIMEOUT))
         .write_timeout(WRITE_TIMEOUT)
         .with_mistake(mistake);
-    let ending = operate(listener, cache, service, DRAIN_TIMEOUT, signals);
-    if ending != Ok(Ending::Drained) {
+    let listeners = Listeners {
+        clients: listener,
+        admin: None,
+    };
+    let ending = operate(listeners, cache, service, DRAIN_TIMEOUT, signals);
+    if !matches!(ending, Ok(Ending::Drained)) {
         shared.was_cut.store(true, Ordering::SeqCst);
     }
     ending.expect("it serves until it is told to stop");

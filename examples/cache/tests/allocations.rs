@@ -75,13 +75,7 @@ fn allocations_of_a_warm_server(io: Io) -> u64 {
         let cache = Arc::new(Cache::new(Config::default(), Server::new(1, 1, 10, now())));
         drop(fiber::spawn(move || {
             let (_drain, presence) = Drain::of(&listener);
-            serve(
-                &listener,
-                &cache,
-                Service::new(Limits::default()),
-                &presence,
-            )
-            .expect("it serves");
+            serve(listener, &cache, Service::new(Limits::default()), &presence).expect("it serves");
         }));
         let stream = TcpStream::connect(address).expect("the server listens");
         for _ in 0..REQUESTS {

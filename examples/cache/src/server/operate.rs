@@ -12,7 +12,7 @@ use fiber::{
     sync::channel::{self, Sender},
 };
 
-use super::{Drain, Service, serve};
+use super::{Drain, Failure, Service, admin::administer, serve};
 use crate::Cache;
 
 /// The signals that [`operate`] acts upon.
@@ -23,13 +23,24 @@ pub const SIGNALS: [Signal; 4] = [
     Signal::User1,
 ];
 
+/// Where a server listens.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "two doors")]
+pub struct Listeners {
+    /// For clients.
+    pub clients: TcpListener,
+    /// For the operator: `processes` and `kill`. Whoever can connect here can do anything.
+    pub admin: Option<TcpListener>,
+}
+
 /// How a server's life has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "main makes an exit code of each")]
 pub enum Ending {
     /// Everybody has left.
     Drained,
-    /// Some have not left in time; they are cancelled when the runtime ends.
+    /// Some have not left in time. When the runtime ends, what is left of the tree of processes is
+    /// cancelled, and killed where that does not help within a process's grace.
     TimedOut,
     /// A second signal came, this one: the caller must not wait for anything.
     Quit(Signal),
@@ -37,12 +48,12 @@ pub enum Ending {
 
 enum Event {
     Signal(Result<Signal, Error>),
-    Served(Result<(), Error>),
+    Served(Result<(), Failure>),
     /// The drain's wait is over; says whether everybody has gone.
     Waited(bool),
 }
 
-/// Serves `listener` until one of the `signals` (opened for [`SIGNALS`]) ends it, or accepting
+/// Serves `listeners` until one of the `signals` (opened for [`SIGNALS`]) ends it, or accepting
 /// fails: `Terminate` and `Interrupt` drain for `drain_timeout` at the most, a second one ends it
 /// at once. `User1` logs what all fibers are doing. `Hangup` is ignored.
 ///
@@ -52,21 +63,23 @@ enum Event {
 /// # Errors
 /// When accepting, or waiting for signals, fails for good.
 pub fn operate(
-    listener: TcpListener,
+    listeners: Listeners,
     cache: Arc<Cache>,
     service: Service,
     drain_timeout: Duration,
     signals: Signals,
-) -> Result<Ending, Error> {
+) -> Result<Ending, Failure> {
     // Room for everything that can be said after the last is read: no sender ever waits for it.
     let (events, happened) = channel::bounded(8);
-    let (drain, presence) = Drain::of(&listener);
-    // Before the connections: with thousands of them at work, a newcomer would else wait until
-    // each has had its turn.
-    report(&events, Priority::High, move || {
-        let result = serve(&listener, &cache, service, &presence);
-        Event::Served(result)
+    let Listeners { clients, admin } = listeners;
+    let (drain, presence) = Drain::of(&clients);
+    report(&events, Priority::Normal, move || {
+        Event::Served(serve(clients, &cache, service, &presence))
     });
+    if let Some(admin) = admin {
+        // Clients are served without it, too; what has happened is in the log.
+        drop(fiber::spawn(move || administer(admin)));
+    }
     let signals = Arc::new(signals);
     let next_signal = || {
         let signals = Arc::clone(&signals);
@@ -99,7 +112,8 @@ pub fn operate(
                 tracing::info!(%signal, "ignored");
                 next_signal();
             }
-            Event::Signal(Err(error)) | Event::Served(Err(error)) => return Err(error),
+            Event::Signal(Err(error)) => return Err(Failure::Signals(error)),
+            Event::Served(Err(failure)) => return Err(failure),
             Event::Served(Ok(())) => {}
             Event::Waited(true) => return Ok(Ending::Drained),
             Event::Waited(false) => return Ok(Ending::TimedOut),

@@ -5,13 +5,13 @@ extern crate alloc;
 mod files;
 
 use alloc::sync::Arc;
-use core::error::Error;
+use core::{error::Error, net::SocketAddr};
 use std::{io::Write, process::ExitCode};
 
 use cache::{
     Cache, Config, Limits, Server,
     options::{self, HELP, Invocation, Io, LogLevel, Options, USAGE_EXIT_CODE},
-    server::{Ending, SIGNALS, Service, now, operate},
+    server::{Ending, Listeners, SIGNALS, Service, now, operate},
 };
 use fiber::{
     Env, Runtime,
@@ -85,13 +85,14 @@ fn run(options: &Options) -> Result<(), BoxedError> {
 fn serve(options: &Options, workers: u16, driver: &str) -> Result<Ending, BoxedError> {
     // Before anybody can connect: a signal that comes from here on is not lost.
     let signals = Signals::new(&SIGNALS)?;
-    let listener = fiber_core::io::listen(options.listen, options.backlog.get())
-        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
-    let listener = TcpListener::from_id(listener)?;
+    let backlog = options.backlog.get();
+    let clients = listen(options.listen, backlog)?;
+    let admin = options.admin.map(|admin| listen(admin, backlog));
+    let admin = admin.transpose()?;
     let mut config = Config::default();
     config.memory_bytes = options.memory_bytes;
     let connections = options.connections.get() as u64;
-    let address = listener.local_addr()?;
+    let address = clients.local_addr()?;
     let mut server =
         Server::new(std::process::id(), workers.into(), connections, now()).with_address(address);
     if let Some(limit) = options.idle_timeout {
@@ -101,9 +102,13 @@ fn serve(options: &Options, workers: u16, driver: &str) -> Result<Ending, BoxedE
     let service = Service::new(Limits::default())
         .idle_timeout(options.idle_timeout)
         .write_timeout(options.write_timeout);
+    if let Some(admin) = &admin {
+        tracing::info!(admin = %admin.local_addr()?, "operators are served");
+    }
     tracing::info!(listen = %address, workers, driver, "serving");
     let drain_timeout = options.drain_timeout;
-    let ending = operate(listener, cache, service, drain_timeout, signals)?;
+    let listeners = Listeners { clients, admin };
+    let ending = operate(listeners, cache, service, drain_timeout, signals)?;
     if let Ending::Quit(signal) = ending {
         tracing::warn!(%signal, "ended at once by a second signal");
         std::process::exit(match signal {
@@ -112,6 +117,12 @@ fn serve(options: &Options, workers: u16, driver: &str) -> Result<Ending, BoxedE
         });
     }
     Ok(ending)
+}
+
+fn listen(at: SocketAddr, backlog: u32) -> Result<TcpListener, BoxedError> {
+    let listener = fiber_core::io::listen(at, backlog)
+        .map_err(|error| format!("cannot listen on {at}: {error}"))?;
+    Ok(TcpListener::from_id(listener)?)
 }
 
 fn log_to_stderr(level: LogLevel) {
