@@ -4,33 +4,34 @@
 //!
 //! ```text
 //! operate ── signal ──▶ Drain: closes the listener, wakes who is quiet, waits
-//!  │ ├─ serve: keeps ──▶ process "acceptor": accepts, gives what comes to the first process
-//!  │ │   └─ host: a process each ──▶ "conn <peer>": takes the connection, reads, answers, writes
-//!  │ │        └─ refuse: one fiber for all that are one too many
-//!  └─┴─ administer: keeps ──▶ process "admin": lists processes, kills them
+//!  └─ serve: a process each ──▶ "conn <peer>": takes the connection, reads, answers, writes
+//!      │  ▲ └─ refuse: one fiber for all that are one too many
+//!      ▼  └── door ──┐
+//!  "supervisor" ─┬─ "acceptor": accepts, gives what comes to the first process
+//!                └─ "admin": lists processes, kills them
 //! ```
 //!
 //! Who owns what decides who can take it down. The store and the listener are the first process's,
 //! so that an acceptor which is killed loses nothing: the system goes on collecting connections
 //! until the next one is there. A connection is its own process's, and that is the acceptor's
 //! sibling: it survives the acceptor, and nobody else notices its end. Read in this order:
-//! `operate`, `host`, `acceptor`, `connection`, `drain`, `keep`, `admin`.
+//! `operate`, `host`, `supervise`, `acceptor`, `connection`, `drain`, `admin`.
 
 mod acceptor;
 mod admin;
 mod connection;
 mod drain;
 mod host;
-mod keep;
 mod operate;
+mod supervise;
 
 use core::time::Duration;
 
 pub use self::{
     drain::{Drain, Presence},
-    host::{REFUSALS_MAX, serve},
-    keep::Failure,
-    operate::{Ending, Listeners, SIGNALS, operate},
+    host::{Listeners, REFUSALS_MAX, serve},
+    operate::{Ending, SIGNALS, operate},
+    supervise::Failure,
 };
 use crate::{Limits, Seconds, Session};
 

@@ -14,7 +14,7 @@ use std::{
 
 use cache::{
     Cache, Config, Limits, Server,
-    server::{Drain, Service, now, serve},
+    server::{Drain, Listeners, Service, now, serve},
 };
 use fiber::{
     Runtime,
@@ -75,7 +75,12 @@ fn allocations_of_a_warm_server(io: Io) -> u64 {
         let cache = Arc::new(Cache::new(Config::default(), Server::new(1, 1, 10, now())));
         drop(fiber::spawn(move || {
             let (_drain, presence) = Drain::of(&listener);
-            serve(listener, &cache, Service::new(Limits::default()), &presence).expect("it serves");
+            let listeners = Listeners {
+                clients: listener,
+                admin: None,
+            };
+            let service = Service::new(Limits::default());
+            serve(listeners, &cache, service, &presence).expect("it serves");
         }));
         let stream = TcpStream::connect(address).expect("the server listens");
         for _ in 0..REQUESTS {

@@ -1,17 +1,18 @@
 //! The acceptor: it takes connections in, and has nothing that would be lost with it.
 //!
-//! It is a process of its own, which [`keep`](super::keep) starts again. The listener is not its
-//! own, and what it has accepted is given away before anything else can happen to it.
+//! It is a process of its own, which a supervisor starts again. The listener is not its own, and
+//! what it has accepted is given away before anything else can happen to it.
 
+use alloc::sync::Arc;
 use core::{net::SocketAddr, time::Duration};
 
 use fiber::{
     IoErrorKind, Process,
     io::{Error, TcpListener, TcpStream},
-    sync::channel::Sender,
+    sync::{Latch, channel::Sender},
 };
 
-use crate::Server;
+use crate::Cache;
 
 /// How long the acceptor rests when no descriptor is left, rather than ask again at once.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -23,15 +24,17 @@ pub(super) struct Newcomer {
 }
 
 /// What an acceptor needs; there may be several, one after the other.
-pub(super) struct Acceptor<'a> {
-    pub(super) listener: &'a TcpListener,
-    pub(super) server: &'a Server,
+pub(super) struct Acceptor {
+    pub(super) listener: TcpListener,
+    pub(super) cache: Arc<Cache>,
     /// Whose the connections are to be until each has its process.
-    pub(super) owner: &'a Option<Process>,
-    pub(super) door: &'a Sender<Newcomer>,
+    pub(super) owner: Option<Process>,
+    pub(super) door: Sender<Newcomer>,
+    /// Opened when nobody comes any more.
+    pub(super) closed: Arc<Latch>,
 }
 
-impl Acceptor<'_> {
+impl Acceptor {
     /// Accepts until the listener is closed, or nobody takes what comes.
     ///
     /// # Errors
@@ -42,7 +45,10 @@ impl Acceptor<'_> {
             let (stream, peer) = match self.listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) => match error.kind() {
-                    IoErrorKind::Closed | IoErrorKind::Stale => return Ok(()),
+                    IoErrorKind::Closed | IoErrorKind::Stale => {
+                        self.closed.open();
+                        return Ok(());
+                    }
                     IoErrorKind::TooManyDescriptors | IoErrorKind::OutOfMemory => {
                         self.pause(&error, shortage);
                         shortage = true;
@@ -58,7 +64,7 @@ impl Acceptor<'_> {
                 shortage = false;
             }
             // Before it waits for anything: the acceptor may be killed there.
-            let stream = match stream.transfer_to(self.owner) {
+            let stream = match stream.transfer_to(&self.owner) {
                 Ok(stream) => stream,
                 Err(refused) => {
                     let error = refused.error();
@@ -80,7 +86,7 @@ impl Acceptor<'_> {
                  raise the limit of open files (LimitNOFILE, ulimit -n)"
             );
         }
-        self.server.count_accept_pause();
+        self.cache.server().count_accept_pause();
         fiber::sleep(PAUSE);
     }
 }

@@ -9,18 +9,19 @@
 //! It listens at an address of its own, since whoever can say this can do anything. Any number is
 //! answered: an id is looked up, never trusted.
 
+use alloc::sync::Arc;
 use core::{fmt::Write as _, time::Duration};
 use std::io::{self, ErrorKind, Read, Write};
 
 use fiber::{
-    Id, IoErrorKind, Process, Reason, Runtime,
+    FiberBuilder, Id, IoErrorKind, Process, ProcessBuilder, Reason, Runtime,
     io::{Error, TcpListener, TcpStream},
 };
 
-use super::{Failure, host::refuse, keep::keep};
+use super::host::refuse;
 
 /// So many operators are served at a time; one more is told the limit that it has met.
-pub(super) const OPERATORS_MAX: usize = 8;
+const OPERATORS_MAX: usize = 8;
 
 /// The longest command, its end included.
 const LINE_BYTES_MAX: usize = 64;
@@ -31,18 +32,19 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
 const BY_OPERATOR: Reason = Reason::new("killed by an operator");
 
-/// Serves operators, in a process that is started again when it is killed, until the listener is
-/// closed.
-pub(super) fn administer(listener: TcpListener) -> Result<(), Failure> {
-    let builder = Process::builder()
-        .name("admin")
-        // Its main fiber; and a connection that is one too many is accepted, to be told so.
+/// What the process may have that serves them.
+pub(super) fn limits() -> ProcessBuilder {
+    // Its main fiber; and a connection that is one too many is accepted, to be told so.
+    Process::builder()
         .fibers_max(OPERATORS_MAX + 1)
-        .ids_max(OPERATORS_MAX + 1);
-    keep(&builder, move || accept(&listener))?.map_err(Failure::Accept)
+        .ids_max(OPERATORS_MAX + 1)
 }
 
-fn accept(listener: &TcpListener) -> Result<(), Error> {
+/// Serves operators until the listener is closed.
+///
+/// # Errors
+/// When accepting fails for good.
+pub(super) fn accept(listener: &TcpListener) -> Result<(), Error> {
     loop {
         match listener.accept() {
             Ok((stream, _)) => host(stream),
@@ -60,9 +62,9 @@ fn accept(listener: &TcpListener) -> Result<(), Error> {
 
 /// Gives an operator a fiber of this process, which has a limit of them.
 fn host(stream: TcpStream) {
-    let stream = alloc::sync::Arc::new(stream);
-    let served = alloc::sync::Arc::clone(&stream);
-    let spawned = fiber::FiberBuilder::new().spawn(move || attend(&served));
+    let stream = Arc::new(stream);
+    let served = Arc::clone(&stream);
+    let spawned = FiberBuilder::new().spawn(move || attend(&served));
     if let Err(error) = spawned {
         tracing::warn!(%error, "an operator is refused");
         refuse(&stream, format!("SERVER_ERROR {error}\r\n").as_bytes());

@@ -8,16 +8,19 @@ use core::time::Duration;
 use std::io::Write;
 
 use fiber::{
-    FiberBuilder, Priority, Process, SpawnError, StackClass,
+    Process, StackClass, choose,
     io::{TcpListener, TcpStream},
-    sync::channel::{self, Receiver, Sender},
+    sync::{
+        Latch,
+        channel::{self, Sender},
+    },
 };
 
 use super::{
     Failure, Mistake, Presence, Service,
     acceptor::{Acceptor, Newcomer},
     connection,
-    keep::keep,
+    supervise::supervise,
 };
 use crate::Cache;
 
@@ -45,9 +48,19 @@ pub const REFUSALS_MAX: usize = 64;
 /// So many have been accepted and have no process yet; the others wait in the system's backlog.
 const NEWCOMERS_MAX: usize = 64;
 
-/// Accepts and serves connections until `listener` is closed, by [`Drain::begin`] for one. They
-/// are processes, children of the caller's. So is the acceptor, which is started again when it is
-/// killed or panics.
+/// Where a server listens.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "two doors")]
+pub struct Listeners {
+    /// For clients.
+    pub clients: TcpListener,
+    /// For the operator: `processes` and `kill`. Whoever can connect here can do anything.
+    pub admin: Option<TcpListener>,
+}
+
+/// Accepts and serves connections until `listeners.clients` is closed, by [`Drain::begin`] for
+/// one. They are processes, children of the caller's. So is a supervisor, which starts the
+/// acceptor and what serves operators again if they are killed or fail.
 ///
 /// [`Drain::begin`]: super::Drain::begin
 ///
@@ -55,66 +68,66 @@ const NEWCOMERS_MAX: usize = 64;
 /// While it waits for connections.
 ///
 /// # Errors
-/// When accepting fails for good, or again and again; a connection that fails ends alone.
+/// When accepting fails again and again; a connection that fails ends alone.
 pub fn serve(
-    listener: TcpListener,
+    listeners: Listeners,
     cache: &Arc<Cache>,
     service: Service,
     presence: &Presence,
 ) -> Result<(), Failure> {
     let (door, newcomers) = channel::bounded(NEWCOMERS_MAX);
-    let (its_own, is_here) = (Arc::clone(cache), presence.clone());
-    let host = move || host(&newcomers, &its_own, service, &is_here);
-    // Before the connections, as the acceptor: with thousands of them at work, a newcomer would
-    // else wait until each has had its turn.
-    let host = FiberBuilder::new().priority(Priority::High).spawn(host);
-    let host = host.map_err(Failure::Spawn)?;
-    let (its_own, owner) = (Arc::clone(cache), Process::current());
-    let listener = Arc::new(listener);
-    let accept = move || {
-        let acceptor = Acceptor {
-            listener: &listener,
-            server: its_own.server(),
-            owner: &owner,
-            door: &door,
-        };
-        acceptor.accept()
+    let closed = Arc::new(Latch::new());
+    let acceptor = Acceptor {
+        listener: listeners.clients,
+        cache: Arc::clone(cache),
+        owner: Process::current(),
+        door,
+        closed: Arc::clone(&closed),
     };
-    let acceptor = Process::builder().name("acceptor").priority(Priority::High);
-    // The door closes with the last acceptor, and then the host goes.
-    let accepted = keep(&acceptor, accept);
+    let supervisor = supervise(acceptor, listeners.admin)?;
+    let refusals = start_refusing();
+    loop {
+        let newcomer = choose! {
+            newcomer = newcomers.recv_operation() => newcomer.ok(),
+            // Those who have come before are still to be served.
+            () = closed.wait_operation() => newcomers.try_recv().ok(),
+            exit = supervisor.process().end_operation() => {
+                return Err(Failure::GivenUp(exit));
+            }
+        };
+        let Some(newcomer) = newcomer else { break };
+        host(newcomer, cache, service, presence, &refusals);
+    }
     cache.server().stop_accepting();
-    // It is cancelled only together with this fiber.
-    let _ = host.join();
-    accepted?.map_err(Failure::Accept)
+    Ok(())
 }
 
-/// Hosts who comes, until nobody can any more.
-fn host(newcomers: &Receiver<Newcomer>, cache: &Arc<Cache>, service: Service, presence: &Presence) {
-    let refusals = start_refusing();
-    for Newcomer { stream, peer } in newcomers.iter() {
-        let Some(open) = Open::new(cache) else {
-            // A full queue closes the connection without a word.
-            let _ = refusals.try_send(stream);
-            continue;
-        };
-        let presence = presence.clone();
-        let limits = service.client;
-        let process = Process::builder()
-            .name(format!("conn {peer}"))
-            .fibers_max(limits.fibers)
-            .ids_max(limits.ids)
-            .stack_bytes_max(limits.stack_bytes)
-            .stack(STACK)
-            .grace(GRACE);
-        // Nobody waits for its end: a panic in it is logged, and ends that connection alone.
-        let spawned = process.spawn(move || attend(stream, open, service, &presence));
-        if let Err(error) = spawned {
-            tracing::warn!(%peer, %error, "a connection is closed: there is no process for it");
-            if matches!(error, SpawnError::Ended | SpawnError::ProcessEnded) {
-                return;
-            }
-        }
+/// Gives somebody who has come a process.
+fn host(
+    Newcomer { stream, peer }: Newcomer,
+    cache: &Arc<Cache>,
+    service: Service,
+    presence: &Presence,
+    refusals: &Sender<TcpStream>,
+) {
+    let Some(open) = Open::new(cache) else {
+        // A full queue closes the connection without a word.
+        let _ = refusals.try_send(stream);
+        return;
+    };
+    let presence = presence.clone();
+    let limits = service.client;
+    let process = Process::builder()
+        .name(format!("conn {peer}"))
+        .fibers_max(limits.fibers)
+        .ids_max(limits.ids)
+        .stack_bytes_max(limits.stack_bytes)
+        .stack(STACK)
+        .grace(GRACE);
+    // Nobody waits for its end: a panic in it is logged, and ends that connection alone.
+    let spawned = process.spawn(move || attend(stream, open, service, &presence));
+    if let Err(error) = spawned {
+        tracing::warn!(%peer, %error, "a connection is closed: there is no process for it");
     }
 }
 

@@ -6,13 +6,13 @@ use core::time::Duration;
 use fiber::{
     FiberBuilder, Priority, Runtime,
     io::{
-        Error, TcpListener,
+        Error,
         signal::{Signal, Signals},
     },
     sync::channel::{self, Sender},
 };
 
-use super::{Drain, Failure, Service, admin::administer, serve};
+use super::{Drain, Failure, Listeners, Service, serve};
 use crate::Cache;
 
 /// The signals that [`operate`] acts upon.
@@ -22,16 +22,6 @@ pub const SIGNALS: [Signal; 4] = [
     Signal::Hangup,
     Signal::User1,
 ];
-
-/// Where a server listens.
-#[derive(Debug)]
-#[expect(clippy::exhaustive_structs, reason = "two doors")]
-pub struct Listeners {
-    /// For clients.
-    pub clients: TcpListener,
-    /// For the operator: `processes` and `kill`. Whoever can connect here can do anything.
-    pub admin: Option<TcpListener>,
-}
 
 /// How a server's life has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +61,11 @@ pub fn operate(
 ) -> Result<Ending, Failure> {
     // Room for everything that can be said after the last is read: no sender ever waits for it.
     let (events, happened) = channel::bounded(8);
-    let Listeners { clients, admin } = listeners;
-    let (drain, presence) = Drain::of(&clients);
-    report(&events, Priority::Normal, move || {
-        Event::Served(serve(clients, &cache, service, &presence))
+    let (drain, presence) = Drain::of(&listeners.clients);
+    // Before the connections, as the acceptor.
+    report(&events, Priority::High, move || {
+        Event::Served(serve(listeners, &cache, service, &presence))
     });
-    if let Some(admin) = admin {
-        // Clients are served without it, too; what has happened is in the log.
-        drop(fiber::spawn(move || administer(admin)));
-    }
     let signals = Arc::new(signals);
     let next_signal = || {
         let signals = Arc::clone(&signals);

@@ -102,10 +102,10 @@ fn serve(options: &Options, workers: u16, driver: &str) -> Result<Ending, BoxedE
     let service = Service::new(Limits::default())
         .idle_timeout(options.idle_timeout)
         .write_timeout(options.write_timeout);
+    tracing::info!(listen = %address, workers, driver, "serving");
     if let Some(admin) = &admin {
         tracing::info!(admin = %admin.local_addr()?, "operators are served");
     }
-    tracing::info!(listen = %address, workers, driver, "serving");
     let drain_timeout = options.drain_timeout;
     let listeners = Listeners { clients, admin };
     let ending = operate(listeners, cache, service, drain_timeout, signals)?;
