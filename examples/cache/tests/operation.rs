@@ -1,5 +1,8 @@
 //! The server as an operator meets it: a process with signals, limits and an exit code.
 
+#[path = "operation/processes.rs"]
+mod processes;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::{

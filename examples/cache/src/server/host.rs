@@ -91,12 +91,14 @@ pub fn serve(
             newcomer = newcomers.recv_operation() => newcomer.ok(),
             // Those who have come before are still to be served.
             () = closed.wait_operation() => newcomers.try_recv().ok(),
-            exit = supervisor.process().end_operation() => {
-                return Err(Failure::GivenUp(exit));
-            }
+            _ = supervisor.process().end_operation() => None,
         };
-        let Some(newcomer) = newcomer else { break };
-        host(newcomer, cache, service, presence, &refusals);
+        match newcomer {
+            Some(newcomer) => host(newcomer, cache, service, presence, &refusals),
+            None if closed.try_wait() => break,
+            // The door was the supervisor's.
+            None => return Err(Failure::GivenUp(supervisor.process().monitor().wait())),
+        }
     }
     cache.server().stop_accepting();
     Ok(())
