@@ -285,8 +285,9 @@ mod tests {
 
     #[test]
     fn every_flag_is_read_with_a_space_or_an_equals_sign() {
-        let line = "--listen [::1]:0 --admin 127.0.0.1:0 --workers=3 --connections 5 --memory=2G --io ring --log=debug \
-                    --backlog 6 --idle-timeout=7 --write-timeout 8 --drain-timeout=0";
+        let line = "--listen [::1]:0 --admin 127.0.0.1:0 --workers=3 --connections 5 \
+                    --memory=2G --io ring --log=debug --backlog 6 \
+                    --idle-timeout=7 --write-timeout 8 --drain-timeout=0";
         let expected = Options {
             listen: "[::1]:0".parse().unwrap(),
             admin: Some("127.0.0.1:0".parse().unwrap()),
