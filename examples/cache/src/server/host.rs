@@ -5,11 +5,11 @@
 
 use alloc::sync::Arc;
 use core::time::Duration;
-use std::io::Write;
+use std::io::{self, Write};
 
 use fiber::{
     Process, StackClass, choose,
-    io::{TcpListener, TcpStream},
+    io::{NotTransferred, TcpListener, TcpStream},
     sync::{
         Latch,
         channel::{self, Sender},
@@ -134,22 +134,33 @@ fn host(
 }
 
 /// A connection's whole life, in its process.
+// What happens once or never has frames of its own, for a connection is to touch one page of stack.
 fn attend(stream: TcpStream, open: Open, service: Service, presence: &Presence) {
     let stream = match stream.transfer_to(&Process::current()) {
         Ok(stream) => stream,
-        Err(refused) => {
-            let error = refused.error();
-            tracing::warn!(%error, "a connection is refused");
-            let words = format!("SERVER_ERROR {error}\r\n");
-            return refuse(&refused.into_handle(), words.as_bytes());
-        }
+        Err(refused) => return tell_limit(refused),
     };
     if let Err(error) = connection::attend(&stream, open.cache(), service, presence) {
-        tracing::debug!(%error, "connection ended");
+        tell_end(&error);
         if service.mistake == Mistake::ForgetsWhoLeaves {
             core::mem::forget(open);
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn tell_limit(refused: NotTransferred<TcpStream>) {
+    let error = refused.error();
+    tracing::warn!(%error, "a connection is refused");
+    let words = format!("SERVER_ERROR {error}\r\n");
+    refuse(&refused.into_handle(), words.as_bytes());
+}
+
+#[cold]
+#[inline(never)]
+fn tell_end(error: &io::Error) {
+    tracing::debug!(%error, "connection ended");
 }
 
 /// Starts the fiber that tells clients that they are too many; it ends with the sender.

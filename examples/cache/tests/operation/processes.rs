@@ -1,7 +1,8 @@
 //! An operator lists the server's processes, and kills some.
 
+use core::net::SocketAddr;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use rustix::process::Signal;
 

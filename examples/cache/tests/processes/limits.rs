@@ -51,8 +51,10 @@ fn told(limits: ClientLimits) -> Vec<String> {
 #[test]
 fn a_connection_without_room_for_an_id_is_told_the_limit() {
     in_a_world(|| {
-        let mut limits = ClientLimits::default();
-        limits.ids = 0;
+        let limits = ClientLimits {
+            ids: 0,
+            ..ClientLimits::default()
+        };
         for told in told_by(limits) {
             assert!(told.starts_with("SERVER_ERROR "), "{told}");
             assert!(told.ends_with("\r\n") && told.contains("limit"), "{told}");
