@@ -215,6 +215,8 @@ impl Builder {
 struct MainGuard(Option<Process>);
 
 impl MainGuard {
+    // Not in the frame of the main function, which stays on the stack of a process all its life.
+    #[inline(never)]
     fn ended<T>(mut self, result: &Result<T, ExitReason>) {
         if let Some(process) = self.0.take() {
             process.main_ended(End::of(result));

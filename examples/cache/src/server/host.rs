@@ -136,9 +136,8 @@ fn host(
 /// A connection's whole life, in its process.
 // What happens once or never has frames of its own, for a connection is to touch one page of stack.
 fn attend(stream: TcpStream, open: Open, service: Service, presence: &Presence) {
-    let stream = match stream.transfer_to(&Process::current()) {
-        Ok(stream) => stream,
-        Err(refused) => return tell_limit(refused),
+    let Some(stream) = take_over(stream) else {
+        return;
     };
     if let Err(error) = connection::attend(&stream, open.cache(), service, presence) {
         tell_end(&error);
@@ -146,6 +145,13 @@ fn attend(stream: TcpStream, open: Open, service: Service, presence: &Presence) 
             core::mem::forget(open);
         }
     }
+}
+
+/// Makes the connection the calling process's own.
+#[inline(never)]
+fn take_over(stream: TcpStream) -> Option<TcpStream> {
+    let taken = stream.transfer_to(&Process::current());
+    taken.map_err(tell_limit).ok()
 }
 
 #[cold]
