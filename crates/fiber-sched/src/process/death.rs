@@ -9,7 +9,6 @@
 //!
 //! The guardian needs a stack. If there is none it tries again: what dies gives stacks back.
 
-extern crate std;
 use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
@@ -136,7 +135,6 @@ impl Drop for Guardian {
 fn see_to(process: &Process, first: &Sweep) {
     let (record, life) = (process.record(), process.life());
     let mut report = ExitReport::default();
-    std::eprintln!("DBG begin {process} {:?} {:?} {:?}", record.stage(), record.reason(), life.shared.env.now());
     for stage in [Stage::Killed, Stage::Abandoned] {
         if record.stage() >= stage {
             continue;
@@ -149,7 +147,6 @@ fn see_to(process: &Process, first: &Sweep) {
             target: "fiber::sched", %process, fibers = record.fibers(), ?stage,
             "a process does not end within its grace"
         );
-        std::eprintln!("DBG {process} {stage:?} was {:?} fibers {} {:?}", record.stage(), record.fibers(), life.shared.env.now());
         process.begin_to_end(stage, &record.reason());
     }
     if record.stage() == Stage::Abandoned {
