@@ -1,6 +1,6 @@
 //! Fibers as futures: what asynchronous code awaits, plain blocking code does.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use core::{
     fmt,
     future::Future,
@@ -73,7 +73,7 @@ where
 {
     let state = Arc::new(State(SpinLock::new(Progress::Runs(None))));
     let promise = Arc::clone(&state);
-    let watcher = Arc::<State<T>>::clone(&state) as Arc<dyn ExitWatcher>;
+    let watcher = Arc::new(Watch(Arc::downgrade(&state)));
     let body = move || {
         let result = catch_exit(body);
         let fiber = current().expect("it runs on a fiber");
@@ -174,17 +174,24 @@ impl<T> Drop for State<T> {
     }
 }
 
-impl<T: Send> ExitWatcher for State<T> {
+/// Tells the future of an end without a result. The fiber's block holds this, and the result may
+/// hold the fiber.
+struct Watch<T>(Weak<State<T>>);
+
+impl<T: Send> ExitWatcher for Watch<T> {
     fn ended(&self) {
-        let waits = matches!(&*self.0.lock(), Progress::Runs(_));
+        let Some(state) = self.0.upgrade() else {
+            return;
+        };
+        let waits = matches!(&*state.0.lock(), Progress::Runs(_));
         if waits {
-            self.end(Progress::Gone);
+            state.end(Progress::Gone);
         }
     }
 }
 
-impl<T> fmt::Debug for State<T> {
+impl<T> fmt::Debug for Watch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").finish_non_exhaustive()
+        f.debug_struct("Watch").finish_non_exhaustive()
     }
 }
