@@ -11,11 +11,12 @@ use std::{sync::mpsc, thread};
 use fiber::{
     DumpOptions, End, ExitReason, Fiber, FiberBuilder, Process, ProcessBuilder, RunError, Runtime,
     StackClass, block_on, blocking, core::registry::IdSpace, into_future, mask, park, sleep, spawn,
+    sync::channel,
 };
 use host_linux::{Config, Linux};
 use host_sim::Sim;
 
-use crate::world::everywhere;
+use crate::world::{everywhere, on_a_thread_that_may_stay};
 
 /// Never lets its fiber end.
 struct Stays;
@@ -79,26 +80,28 @@ fn a_masked_process_that_has_for_ever_to_end_is_told_of() {
 
 #[test]
 fn who_sees_to_a_death_cannot_be_killed() {
-    let linux = Linux::new(Config::default()).unwrap();
-    let run = Runtime::builder(linux).workers(1).run(|| {
-        let builder = Process::builder().grace(Duration::from_millis(500));
-        let process = builder.spawn(|| {
-            let _stays = Stays;
-            park();
+    on_a_thread_that_may_stay(|| {
+        let linux = Linux::new(Config::default()).unwrap();
+        let run = Runtime::builder(linux).workers(1).run(|| {
+            let builder = Process::builder().grace(Duration::from_millis(500));
+            let process = builder.spawn(|| {
+                let _stays = Stays;
+                park();
+            });
+            let process = process.unwrap();
+            sleep(Duration::from_millis(1));
+            process.kill("now");
+            sleep(Duration::from_millis(1));
+            let options = DumpOptions::default().frames_max(0);
+            let dump = Runtime::current().unwrap().dump_with(&options);
+            let mut fibers = dump.workers.iter().flat_map(|worker| &worker.fibers);
+            let guardian = fibers.find(|fiber| fiber.name.as_deref() == Some("guardian"));
+            let guardian = Fiber::of_id(guardian.unwrap().id.unwrap()).unwrap();
+            guardian.kill("you, too");
+            process.join().unwrap_err();
         });
-        let process = process.unwrap();
-        sleep(Duration::from_millis(1));
-        process.kill("now");
-        sleep(Duration::from_millis(1));
-        let options = DumpOptions::default().frames_max(0);
-        let dump = Runtime::current().unwrap().dump_with(&options);
-        let mut fibers = dump.workers.iter().flat_map(|worker| &worker.fibers);
-        let guardian = fibers.find(|fiber| fiber.name.as_deref() == Some("guardian"));
-        let guardian = Fiber::of_id(guardian.unwrap().id.unwrap()).unwrap();
-        guardian.kill("you, too");
-        process.join().unwrap_err();
+        run.unwrap();
     });
-    run.unwrap();
 }
 
 #[test]
@@ -211,42 +214,46 @@ fn a_process_that_is_killed_has_one_grace() {
 
 #[test]
 fn a_future_of_a_fiber_that_is_abandoned_says_so() {
-    let linux = Linux::new(Config::default()).unwrap();
-    let run = Runtime::builder(linux).workers(1).run(|| {
-        let (give, take) = mpsc::channel();
-        let process = short().spawn(move || {
-            let future = into_future(|| {
-                let _stays = Stays;
+    on_a_thread_that_may_stay(|| {
+        let linux = Linux::new(Config::default()).unwrap();
+        let run = Runtime::builder(linux).workers(1).run(|| {
+            let (give, take) = mpsc::channel();
+            let process = short().spawn(move || {
+                let future = into_future(|| {
+                    let _stays = Stays;
+                    park();
+                });
+                give.send(future.unwrap()).unwrap();
                 park();
             });
-            give.send(future.unwrap()).unwrap();
-            park();
+            let process = process.unwrap();
+            sleep(Duration::from_millis(1));
+            let future = take.try_recv().unwrap();
+            process.kill("now");
+            let ended = block_on(future);
+            assert!(matches!(ended, Err(ExitReason::Abandoned(_))), "{ended:?}");
+            process.join().unwrap_err();
         });
-        let process = process.unwrap();
-        sleep(Duration::from_millis(1));
-        let future = take.try_recv().unwrap();
-        process.kill("now");
-        let ended = block_on(future);
-        assert!(matches!(ended, Err(ExitReason::Abandoned(_))), "{ended:?}");
-        process.join().unwrap_err();
+        run.unwrap();
     });
-    run.unwrap();
 }
 
 #[test]
 fn one_that_is_abandoned_in_a_blocking_call_keeps_no_helper() {
-    let linux = Linux::new(Config::default().helpers_max(1).helper_jobs_max(1)).unwrap();
-    let run = Runtime::builder(linux).workers(1).run(|| {
-        let (end, until) = mpsc::channel::<()>();
-        let process = short().spawn(move || blocking(move || until.recv().unwrap_or_default()));
-        let process = process.unwrap();
-        sleep(Duration::from_millis(1));
-        process.kill("now");
-        process.join().unwrap_err();
-        drop(end);
-        assert_eq!(blocking(|| 6), 6);
+    on_a_thread_that_may_stay(|| {
+        let linux = Linux::new(Config::default().helpers_max(1).helper_jobs_max(1)).unwrap();
+        let run = Runtime::builder(linux).workers(1).run(|| {
+            let (end, until) = mpsc::channel::<()>();
+            let process = short().spawn(move || blocking(move || until.recv().unwrap_or_default()));
+            let process = process.unwrap();
+            sleep(Duration::from_millis(1));
+            process.kill("now");
+            process.join().unwrap_err();
+            drop(end);
+            assert_eq!(blocking(|| 6), 6);
+        });
+        run.unwrap();
     });
-    run.unwrap();
 }
 
 #[test]
@@ -266,14 +273,16 @@ fn a_fiber_of_a_process_for_which_there_is_no_id_does_not_start() {
 #[test]
 fn a_report_counts_all_who_were_asked_to_unwind() {
     everywhere(|| {
-        let process = Process::builder().spawn(|| {
+        let (up, is_up) = channel::bounded(1);
+        let process = Process::builder().spawn(move || {
             for _ in 0..10 {
                 drop(spawn(park));
             }
+            up.send(()).unwrap();
             park();
         });
         let process = process.unwrap();
-        sleep(Duration::from_millis(1));
+        is_up.recv().unwrap();
         process.kill("now");
         let exit = process.join().unwrap_err();
         assert_eq!(exit.report.fibers_unwound, 11, "{exit}");
