@@ -184,13 +184,8 @@ impl Builder {
     }
 
     /// For a fiber that a process has admitted.
-    pub(crate) fn of_process(
-        name: Option<Box<str>>,
-        stack: Option<StackClass>,
-        member: Membership,
-    ) -> Self {
+    pub(crate) fn of_process(stack: Option<StackClass>, member: Membership) -> Self {
         Self {
-            name,
             stack,
             whose: Whose::Process(Some(member)),
             ..Self::new()

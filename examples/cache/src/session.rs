@@ -172,9 +172,14 @@ impl Session {
         }
     }
 
-    /// Gives back what memory an empty buffer holds: the next bytes may be long in coming.
-    pub fn release(&mut self) {
+    /// Gives back what memory an empty buffer holds: the next bytes may be long in coming. Says
+    /// whether nothing is under way, so that a new session would do as well.
+    pub fn release(&mut self) -> bool {
         self.input.release();
+        matches!(self.state, State::Line)
+            && self.input.bytes().is_empty()
+            && self.late.is_empty()
+            && self.read_bytes == 0
     }
 
     /// Carries out every complete command and appends the replies to `out`, which is bounded:

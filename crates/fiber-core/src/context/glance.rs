@@ -88,6 +88,11 @@ impl Default for Glance {
 impl Header {
     pub(crate) fn owner(&self) -> Owner {
         let process = self.process().and_then(|process| process.id());
-        Owner::new(self.id(), process, self.name(), self.spawned_at())
+        Owner::new(
+            self.id(),
+            process,
+            self.name_or_process(),
+            self.spawned_at(),
+        )
     }
 }

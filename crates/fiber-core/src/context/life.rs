@@ -318,7 +318,7 @@ impl Context {
         fiber.header().finish();
     }
 
-    fn close_fiber(&self, fiber: &Fiber, why: Closing) {
+    pub(crate) fn close_fiber(&self, fiber: &Fiber, why: Closing) {
         if let Some(id) = fiber.id() {
             // At a broken end the shard that opened it may have closed it already.
             let _ = self.env().id_space().close_fiber(id, fiber, why);
@@ -506,7 +506,7 @@ impl Header {
     pub(super) fn report(&self) -> FiberReport<'_> {
         FiberReport {
             id: self.id(),
-            name: self.name(),
+            name: self.name_or_process(),
             process: self.process().and_then(|process| process.id()),
             spawned_at: self.spawned_at(),
             waiting_for: self.waiting_for().get(),

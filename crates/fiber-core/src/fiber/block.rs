@@ -133,13 +133,16 @@ impl<B: Body> Block<B> {
             // SAFETY: as above (I-3).
             unsafe { header.as_ref() }.note_panic();
         }
+        // SAFETY: as above (I-3).
+        unsafe { header.as_ref() }.tell_result(true, result.as_ref().err());
         Self::replace(header, Slot::Result(result));
     }
 
     fn fail(header: NonNull<Header>, reason: ExitReason) {
-        let before = Self::replace(header, Slot::Result(Err(reason)));
         // SAFETY: who ends a fiber holds a reference to the block (I-3).
         let fiber = unsafe { header.as_ref() };
+        fiber.tell_result(fiber.rests(), Some(&reason));
+        let before = Self::replace(header, Slot::Result(Err(reason)));
         if fiber.rests() {
             // Its frames are there, and may name what it inherited.
             return mem::forget(before);

@@ -114,6 +114,9 @@ impl Drop for Unwinding {
 
 impl ExitReason {
     /// What the end of a body of `fiber` means: it was cancelled, or the user's code panicked.
+    // Out of the way of bodies, whose frames lie behind the caller's all their life.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn of(payload: Payload, fiber: &Header) -> Self {
         match payload.downcast::<Unwinding>() {
             Ok(_) => Self::interrupted(fiber),

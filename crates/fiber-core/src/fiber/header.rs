@@ -197,6 +197,12 @@ impl Header {
         self.attributes.name.as_deref()
     }
 
+    /// Its name, or else that of its process. On its own worker.
+    pub(crate) fn name_or_process(&self) -> Option<&str> {
+        let process = || self.process().and_then(|process| process.name());
+        self.name().or_else(process)
+    }
+
     pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
         self.attributes.spawned_at
     }
@@ -351,6 +357,14 @@ impl Header {
 
     pub(crate) fn rests(&self) -> bool {
         self.rests.get()
+    }
+
+    /// Tells whoever watches what came of it.
+    #[inline(never)]
+    pub(super) fn tell_result(&self, has_run: bool, wrong: Option<&ExitReason>) {
+        if let Some(watcher) = &self.attributes.watcher {
+            watcher.result(has_run, wrong);
+        }
     }
 
     pub(crate) fn borrows(&self) -> bool {

@@ -43,7 +43,7 @@ const NOTES_MAX: usize = 4;
 /// after the first host was made, and that hook does not call the one before it.
 pub struct PanicPayload {
     payload: Payload,
-    note: Option<Note>,
+    note: Option<Box<Note>>,
 }
 
 // SAFETY: through a shared reference only text is read, of a `&str` or a `String`, which any thread
@@ -53,7 +53,7 @@ unsafe impl Sync for PanicPayload {}
 impl PanicPayload {
     /// What was caught on the fiber that has `notes`.
     pub(crate) fn new(payload: Payload, notes: &Notes) -> Self {
-        let note = notes.take(&*payload);
+        let note = notes.take(&*payload).map(Box::new);
         Self { payload, note }
     }
 
@@ -91,7 +91,7 @@ impl PanicPayload {
     /// panics with the place and the backtrace that this has.
     pub fn into_inner(self) -> Payload {
         if let Some(note) = self.note {
-            Context::with_current(|_, fiber| fiber.notes().add(note));
+            Context::with_current(|_, fiber| fiber.notes().add(*note));
         }
         self.payload
     }

@@ -3,6 +3,7 @@
 use core::{fmt, mem::ManuallyDrop, ptr::NonNull};
 
 use super::{exit::ExitReason, handle::Fiber, header::Header};
+use crate::{context::Context, registry::Closing};
 
 /// The right to run one fiber: there is one a fiber at the most, and it cannot be copied. So a
 /// fiber is in one queue at a time, and is resumed by one worker at a time (I-11).
@@ -57,6 +58,12 @@ struct Finish(Fiber);
 
 impl Drop for Finish {
     fn drop(&mut self) {
+        // It may have been named before its launch was given up: nobody may find it any more.
+        Context::with(|context| {
+            if let Some(context) = context {
+                context.close_fiber(&self.0, Closing::Asked);
+            }
+        });
         self.0.header().finish();
     }
 }

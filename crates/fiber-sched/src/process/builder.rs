@@ -1,14 +1,13 @@
 //! Making processes.
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, string::ToString, sync::Arc};
 use core::{fmt, panic::Location, time::Duration};
 
 use fiber_core::{
     Id,
-    cancel::catch_exit,
     context::{Context, Placement},
     env::StackClass,
-    fiber::{ExitReason, JoinHandle, Priority, Reason},
+    fiber::{ExitReason, ExitWatcher, JoinHandle, Priority, Reason},
     operation::{Latch, perform},
     process::{Limits, Membership, Record, is_heap_counted},
     spin::SpinLock,
@@ -52,7 +51,7 @@ impl Builder {
         }
     }
 
-    /// A name for reports, also of its main fiber.
+    /// A name for reports, also of those of its fibers that have none.
     pub fn name(self, name: impl Into<Box<str>>) -> Self {
         Self {
             name: Some(name.into()),
@@ -143,7 +142,7 @@ impl Builder {
     /// # Errors
     /// Outside of a fiber; at the limit of ids; with a limit of heap bytes that nobody counts.
     #[track_caller]
-    pub fn spawn<F, T>(self, main: F) -> Result<ProcessHandle<T>, SpawnError>
+    pub fn spawn<F, T>(mut self, main: F) -> Result<ProcessHandle<T>, SpawnError>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -154,20 +153,16 @@ impl Builder {
             return Err(SpawnError::HeapNotCounted);
         }
         let (process, first) = self.make(&runtime)?;
-        let waiting = MainGuard(Some(process.clone()));
-        let body = move || {
-            let result = catch_exit(main);
-            waiting.ended(&result);
-            result
-        };
-        let fiber = FiberBuilder::of_process(self.name, self.stack, first).priority(self.priority);
+        let told = Arc::new(MainEnds(process.clone()));
+        let fiber = FiberBuilder::of_process(self.stack, first).priority(self.priority);
+        let fiber = fiber.watched_by(told);
         // It stays where it starts, and a process lives long: where there is room, not just here.
         // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
-        let main = unsafe { fiber.launch(body, Placement::Spread, spawned_at) }?;
+        let main = unsafe { fiber.launch(main, Placement::Spread, spawned_at) }?;
         Ok(ProcessHandle { process, main })
     }
 
-    fn make(&self, runtime: &Runtime) -> Result<(Process, Membership), SpawnError> {
+    fn make(&mut self, runtime: &Runtime) -> Result<(Process, Membership), SpawnError> {
         let shared = runtime.shared_arc();
         let parent = Context::with(|context| context.and_then(Context::process));
         let parent = parent.map(Process::from_record);
@@ -190,7 +185,7 @@ impl Builder {
             registered: SpinLock::new(None),
         };
         let workers = shared.lanes.len();
-        let (record, first) = Record::new(self.name.clone(), self.limits, workers, Box::new(life));
+        let (record, first) = Record::new(self.name.take(), self.limits, workers, Box::new(life));
         let named = Context::with(|context| {
             let context = context.ok_or(SpawnError::NoRuntime)?;
             context.name_process(&record).map_err(SpawnError::Ids)
@@ -211,40 +206,29 @@ impl Builder {
     }
 }
 
-/// Tells of the end of a main function, also of one that never runs.
-struct MainGuard(Option<Process>);
+/// Is told how a main function has ended, also of one that never runs.
+#[derive(Debug)]
+struct MainEnds(Process);
 
-impl MainGuard {
-    // Not in the frame of the main function, which stays on the stack of a process all its life.
-    #[inline(never)]
-    fn ended<T>(mut self, result: &Result<T, ExitReason>) {
-        if let Some(process) = self.0.take() {
-            process.main_ended(End::of(result));
-        }
+impl ExitWatcher for MainEnds {
+    fn result(&self, has_run: bool, wrong: Option<&ExitReason>) {
+        let was_asked_to_end = self.0.is_ending();
+        self.0.main_ended(match wrong {
+            Some(reason) if !has_run && !was_asked_to_end => {
+                End::NotStarted(reason.to_string().into())
+            }
+            wrong => End::of(wrong),
+        });
     }
-}
 
-impl Drop for MainGuard {
-    fn drop(&mut self) {
-        if let Some(process) = self.0.take() {
-            let record = process.record();
-            let reason = record.reason();
-            process.main_ended(match record.stage() {
-                fiber_core::process::Stage::Running => {
-                    End::NotStarted("it was cancelled, or there was no stack or id for it".into())
-                }
-                fiber_core::process::Stage::Cancelled => End::Cancelled(reason),
-                _ => End::Killed(reason),
-            });
-        }
-    }
+    fn ended(&self) {}
 }
 
 /// A process that one has made, and the value that its main function gives. Dropping it changes
 /// nothing for the process.
 pub struct ProcessHandle<T> {
     process: Process,
-    main: JoinHandle<Result<T, ExitReason>>,
+    main: JoinHandle<T>,
 }
 
 impl<T> ProcessHandle<T> {
@@ -273,7 +257,7 @@ impl<T> ProcessHandle<T> {
         let exit = perform(self.process.end_operation());
         // Not waited for: one that comes to no suspension point may still run.
         match self.main.try_join() {
-            Some(Ok(Ok(value))) if exit.end == End::Returned => Ok(value),
+            Some(Ok(value)) if exit.end == End::Returned => Ok(value),
             _ => Err(exit),
         }
     }

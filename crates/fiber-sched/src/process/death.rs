@@ -9,11 +9,12 @@
 //!
 //! The guardian needs a stack. If there is none it tries again: what dies gives stacks back.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use fiber_core::{
     context::Context,
+    env::StackClass,
     fiber::Reason,
     operation::{Either, Operation, perform, timeout},
     park::shield,
@@ -73,7 +74,7 @@ impl Process {
 
     /// Its main function has ended like this, or will never run.
     pub(super) fn main_ended(&self, end: End) {
-        self.life().end.lock().get_or_insert(end);
+        self.life().end.lock().get_or_insert_with(|| Box::new(end));
         self.begin_to_end(Stage::Cancelled, &MAIN_ENDED);
     }
 }
@@ -100,7 +101,10 @@ impl Guardian {
     fn launch(self, after: Option<Duration>) {
         let Some((process, _)) = &self.0 else { return };
         let runtime = Runtime::of(Arc::clone(&process.life().shared));
-        let builder = FiberBuilder::new().name("guardian").of_runtime();
+        let builder = FiberBuilder::new()
+            .name("guardian")
+            .stack(StackClass::K64)
+            .of_runtime();
         let here = core::panic::Location::caller();
         let spawned = match after {
             None => builder.spawn_at(&runtime, move || self.work(), here),
@@ -189,7 +193,7 @@ pub(super) fn finish(process: &Process, report: ExitReport) {
     let reason = record.reason();
     let end = life.end.lock().take();
     let end = match (record.stage(), end) {
-        (_, Some(end)) => end,
+        (_, Some(end)) => *end,
         _ if report.fibers_abandoned > 0 => End::Killed(reason),
         _ => End::Cancelled(reason),
     };

@@ -50,13 +50,16 @@ impl End {
         }
     }
 
-    pub(super) fn of<T>(result: &Result<T, ExitReason>) -> Self {
-        match result {
-            Ok(_) => Self::Returned,
-            Err(ExitReason::Cancelled(reason)) => Self::Cancelled(reason.clone()),
-            Err(ExitReason::Killed(reason)) => Self::Killed(reason.clone()),
-            Err(ExitReason::Panicked(payload)) => Self::Panicked(payload.to_string().into()),
-            Err(reason) => Self::NotStarted(reason.to_string().into()),
+    /// How a process ends with whose main fiber this was wrong.
+    pub(super) fn of(wrong: Option<&ExitReason>) -> Self {
+        match wrong {
+            None => Self::Returned,
+            Some(ExitReason::Cancelled(reason)) => Self::Cancelled(reason.clone()),
+            Some(ExitReason::Killed(reason) | ExitReason::Abandoned(reason)) => {
+                Self::Killed(reason.clone())
+            }
+            Some(ExitReason::Panicked(payload)) => Self::Panicked(payload.to_string().into()),
+            Some(reason) => Self::NotStarted(reason.to_string().into()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a process is beyond its fibers and ids: its place in the tree, and how it ended.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use fiber_core::{operation::Latch, process::Record, spin::SpinLock};
@@ -38,7 +38,7 @@ pub(crate) struct Life {
     pub(super) grace: Duration,
     pub(super) on_stale: OnStale,
     /// How its main function has ended, or what it has said about its end before.
-    pub(super) end: SpinLock<Option<End>>,
+    pub(super) end: SpinLock<Option<Box<End>>>,
     /// Whether somebody sees to its death.
     pub(super) is_ending: AtomicBool,
     pub(super) ended: Latch,

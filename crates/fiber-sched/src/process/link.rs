@@ -13,6 +13,7 @@
 //! unlink it does nothing any more.
 
 use alloc::{
+    boxed::Box,
     collections::BTreeMap,
     string::ToString,
     sync::{Arc, Weak},
@@ -199,7 +200,7 @@ impl Linked {
             return None;
         }
         let mut end = this.life().end.lock();
-        end.get_or_insert_with(|| End::Linked(Arc::clone(cause)));
+        end.get_or_insert_with(|| Box::new(End::Linked(Arc::clone(cause))));
         Some(reason)
     }
 

@@ -21,7 +21,7 @@ mod stats;
 pub mod supervisor;
 mod sweep;
 
-use alloc::{format, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 use core::{fmt, ptr};
 
 use fiber_core::{
@@ -203,7 +203,7 @@ impl Process {
             return Err(SpawnError::NoRuntime);
         }
         let member = self.0.admit()?;
-        FiberBuilder::of_process(None, None, member).spawn(body)
+        FiberBuilder::of_process(None, member).spawn(body)
     }
 }
 
@@ -214,7 +214,9 @@ pub fn fail(why: impl Into<Arc<str>>) {
     if let Some(process) = Process::current() {
         let why = why.into();
         let reason = Reason::from(Arc::clone(&why));
-        process.life().end.lock().get_or_insert(End::Failed(why));
+        let mut end = process.life().end.lock();
+        end.get_or_insert_with(|| Box::new(End::Failed(why)));
+        drop(end);
         process.cancel(reason);
     }
 }

@@ -28,8 +28,10 @@ const FIBERS: usize = 500;
 const IDS: usize = 2 * PAIRS + LISTENERS;
 
 /// What the processes of one run leave to be looked at.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Traces {
+    /// An address of this test's own, whose ports nobody else is given.
+    host: Ipv4Addr,
     /// Where they have listened.
     addresses: Arc<StdMutex<Vec<SocketAddr>>>,
     locks: Arc<StdMutex<Vec<Arc<Mutex<()>>>>>,
@@ -38,6 +40,16 @@ struct Traces {
 }
 
 impl Traces {
+    fn new(host: Ipv4Addr) -> Self {
+        Self {
+            host,
+            addresses: Arc::default(),
+            locks: Arc::default(),
+            begun: Count::default(),
+            unwound: Count::default(),
+        }
+    }
+
     /// A fiber that is known to have begun and ended.
     fn fiber(&self, body: impl FnOnce() + Send + 'static) {
         let (begun, unwound) = (self.begun.clone(), self.unwound.clone());
@@ -49,7 +61,7 @@ impl Traces {
     }
 
     fn listen(&self) -> TcpListener {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind((self.host, 0)).unwrap();
         let mut addresses = self.addresses.lock().unwrap();
         addresses.push(listener.local_addr().unwrap());
         listener
@@ -94,8 +106,13 @@ fn have_it_all(traces: &Traces) {
 }
 
 /// Kills so many processes at once, each at some moment, and looks at what is left of them.
-fn kill_masses(processes: usize, mut pause: impl FnMut(usize), look: impl FnOnce()) {
-    let traces = Traces::default();
+fn kill_masses(
+    host: Ipv4Addr,
+    processes: usize,
+    mut pause: impl FnMut(usize),
+    look: impl FnOnce(),
+) {
+    let traces = Traces::new(host);
     let running = (0..processes).map(|_| {
         let traces = traces.clone();
         let builder = Process::builder().grace(Duration::from_secs(60));
@@ -143,19 +160,21 @@ fn masses_leave_nothing_in_simulated_worlds() {
                 let micros = (seed * 7919 + index as u64 * 104_729) % 4_000;
                 sleep(Duration::from_micros(micros));
             };
-            kill_masses(10, pause, || ());
+            kill_masses(Ipv4Addr::LOCALHOST, 10, pause, || ());
         })
     });
 }
 
 fn masses_leave_nothing_on(io: Io) {
+    let [low, middle, high, _] = std::process::id().to_le_bytes();
+    let host = Ipv4Addr::new(127, 64 + high % 64, middle, low);
     let env = Linux::new(Config::default().io(io)).unwrap();
     let builder = Runtime::builder(env).workers(2).drain(Drain::Wait);
     let run = builder.run(|| {
         let (descriptors, ..) = holdings();
         // From one that has just begun to one that has had it all for long.
         let pause = |index| (0..index * index * 20).for_each(|_| yield_now());
-        kill_masses(10, pause, || assert_eq!(holdings().0, descriptors));
+        kill_masses(host, 10, pause, || assert_eq!(holdings().0, descriptors));
         Runtime::current().unwrap()
     });
     let stats = run.unwrap().stats();

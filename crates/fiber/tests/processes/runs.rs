@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use fiber::{End, Process, RunError, Runtime, mask, park, spawn, sync::channel};
+use fiber::{End, Process, RunError, Runtime, mask, park, spawn};
 use host_linux::{Config, Linux};
 use host_sim::Sim;
 
@@ -27,6 +27,20 @@ fn busy(left: &Count) -> fiber::ProcessHandle<()> {
         park();
     });
     process.unwrap()
+}
+
+/// [`busy`], once all three of its fibers have begun.
+fn begun(left: &Count) -> fiber::ProcessHandle<()> {
+    let process = busy(left);
+    let has_begun = |process: &Process, fibers| process.stats().parks >= fibers;
+    loop {
+        let parent = process.process();
+        let child = parent.children();
+        if has_begun(parent, 2) && child.first().is_some_and(|child| has_begun(child, 1)) {
+            return process;
+        }
+        fiber::sleep(Duration::from_millis(1));
+    }
 }
 
 struct OnDrop(Count);
@@ -59,13 +73,7 @@ fn on_each_host(main: fn() -> Count) {
 fn what_is_alive_when_the_main_function_returns_ends_in_order() {
     on_each_host(|| {
         let ended = Count::default();
-        let process = busy(&ended);
-        let (up, is_up) = channel::bounded(1);
-        drop(spawn(move || up.send(())));
-        is_up.recv().unwrap();
-        // All three have begun by then, as everybody has had several turns.
-        fiber::sleep(Duration::from_millis(2));
-        drop(process);
+        drop(begun(&ended));
         ended
     });
 }
@@ -98,8 +106,7 @@ fn a_panic_of_the_first_process_ends_the_others_in_order() {
         let inside = ended.clone();
         let linux = Linux::new(Config::default()).unwrap();
         let run = Runtime::builder(linux).workers(workers).run(move || {
-            let _process = busy(&inside);
-            fiber::sleep(Duration::from_millis(20));
+            let _process = begun(&inside);
             std::panic::resume_unwind(Box::new("over"));
         });
         assert!(matches!(run, Err(RunError::Panicked(_))));

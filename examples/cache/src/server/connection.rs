@@ -34,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) fn attend(
     stream: &TcpStream,
     cache: &Cache,
-    service: Service,
+    service: &Service,
     presence: &Presence,
 ) -> Result<()> {
     stream.set_nodelay(true)?;
@@ -44,7 +44,7 @@ pub(super) fn attend(
         cache,
         service,
         presence,
-        session: Box::new(service.session()),
+        session: None,
         out: Vec::new(),
         started: fiber::time::now(),
     };
@@ -62,14 +62,21 @@ pub(super) fn attend(
 struct Connection<'a> {
     stream: &'a TcpStream,
     cache: &'a Cache,
-    service: Service,
+    service: &'a Service,
     presence: &'a Presence,
-    session: Box<Session>,
+    /// `None` while nothing is under way that a new one would not know of.
+    session: Option<Box<Session>>,
     out: Vec<u8>,
     started: Instant,
 }
 
 impl Connection<'_> {
+    fn session(&mut self) -> &mut Session {
+        let service = self.service;
+        let session = || Box::new(service.session());
+        self.session.get_or_insert_with(session)
+    }
+
     // The frames of its steps lie over each other on the stack, of which a connection is to touch
     // one page: so none of them is merged into the caller's, which stays.
 
@@ -82,15 +89,17 @@ impl Connection<'_> {
             self.make_idle_mistake()?;
             self.stream.set_read_timeout(Some(lively))?;
             let mut stream = self.stream;
-            match stream.read(self.session.space()) {
+            match stream.read(self.session().space()) {
                 Err(error) if error.kind() == ErrorKind::TimedOut => {}
                 Ok(count) => {
-                    self.session.filled(count);
+                    self.session().filled(count);
                     return Ok(count);
                 }
                 failed => return failed,
             }
-            self.session.release();
+            if self.session().release() {
+                self.session = None;
+            }
             self.out = Vec::new();
             if self.presence.is_draining() {
                 return Ok(0);
@@ -136,13 +145,28 @@ impl Connection<'_> {
     #[inline(never)]
     fn answer(&mut self) -> Result<Progress> {
         loop {
-            let progress = self.session.process(self.cache, now(), &mut self.out);
+            let progress = self.carry_out();
             self.send()?;
-            self.session.apply_late_updates(self.cache, now());
+            self.update_late();
             if progress != Progress::Flush {
                 return Ok(progress);
             }
         }
+    }
+
+    #[inline(never)]
+    fn carry_out(&mut self) -> Progress {
+        let mut out = core::mem::take(&mut self.out);
+        let cache = self.cache;
+        let progress = self.session().process(cache, now(), &mut out);
+        self.out = out;
+        progress
+    }
+
+    #[inline(never)]
+    fn update_late(&mut self) {
+        let cache = self.cache;
+        self.session().apply_late_updates(cache, now());
     }
 
     /// Writes the replies. The limit of time counts anew with each part that the client takes.
@@ -174,7 +198,7 @@ impl Connection<'_> {
         self.stream.set_read_timeout(Some(LINGER))?;
         let mut stream = self.stream;
         loop {
-            match stream.read(self.session.space()) {
+            match stream.read(self.session().space()) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(()),

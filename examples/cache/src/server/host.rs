@@ -85,6 +85,10 @@ pub fn serve(
         closed: Arc::clone(&closed),
     };
     let supervisor = supervise(acceptor, listeners.admin)?;
+    let terms = Arc::new(Terms {
+        service,
+        presence: presence.clone(),
+    });
     let refusals = start_refusing();
     loop {
         let newcomer = choose! {
@@ -94,7 +98,7 @@ pub fn serve(
             _ = supervisor.process().end_operation() => None,
         };
         match newcomer {
-            Some(newcomer) => host(newcomer, cache, service, presence, &refusals),
+            Some(newcomer) => host(newcomer, cache, &terms, &refusals),
             None if closed.try_wait() => break,
             // The door was the supervisor's.
             None => return Err(Failure::GivenUp(supervisor.process().monitor().wait())),
@@ -104,12 +108,17 @@ pub fn serve(
     Ok(())
 }
 
+/// What all connections share, rather than have on their stacks.
+struct Terms {
+    service: Service,
+    presence: Presence,
+}
+
 /// Gives somebody who has come a process.
 fn host(
     Newcomer { stream, peer }: Newcomer,
     cache: &Arc<Cache>,
-    service: Service,
-    presence: &Presence,
+    terms: &Arc<Terms>,
     refusals: &Sender<TcpStream>,
 ) {
     let Some(open) = Open::new(cache) else {
@@ -117,8 +126,8 @@ fn host(
         let _ = refusals.try_send(stream);
         return;
     };
-    let presence = presence.clone();
-    let limits = service.client;
+    let terms = Arc::clone(terms);
+    let limits = terms.service.client;
     let process = Process::builder()
         .name(format!("conn {peer}"))
         .fibers_max(limits.fibers)
@@ -127,7 +136,7 @@ fn host(
         .stack(STACK)
         .grace(GRACE);
     // Nobody waits for its end: a panic in it is logged, and ends that connection alone.
-    let spawned = process.spawn(move || attend(stream, open, service, &presence));
+    let spawned = process.spawn(move || attend(stream, open, &terms));
     if let Err(error) = spawned {
         tracing::warn!(%peer, %error, "a connection is closed: there is no process for it");
     }
@@ -135,10 +144,11 @@ fn host(
 
 /// A connection's whole life, in its process.
 // What happens once or never has frames of its own, for a connection is to touch one page of stack.
-fn attend(stream: TcpStream, open: Open, service: Service, presence: &Presence) {
+fn attend(stream: TcpStream, open: Open, terms: &Terms) {
     let Some(stream) = take_over(stream) else {
         return;
     };
+    let Terms { service, presence } = terms;
     if let Err(error) = connection::attend(&stream, open.cache(), service, presence) {
         tell_end(&error);
         if service.mistake == Mistake::ForgetsWhoLeaves {

@@ -26,6 +26,10 @@ struct LateUpdate {
 }
 
 impl LateUpdates {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.postponed.as_ref().is_none_or(Vec::is_empty)
+    }
+
     pub(crate) const fn off() -> Self {
         Self { postponed: None }
     }
