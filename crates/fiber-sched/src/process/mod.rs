@@ -29,6 +29,7 @@ use fiber_core::{
     context::Context,
     fiber::{JoinHandle, Reason},
     operation::Operation,
+    park::park,
     process::{Owner, Record, Stage},
     registry::IdSpace,
 };
@@ -209,15 +210,26 @@ impl Process {
 
 /// Says that the calling fiber's process has failed, and has it end: it is cancelled, and whoever
 /// is told of its end is told [`End::Failed`]. Returns: the caller unwinds at its next suspension
-/// point. Without effect in the runtime's first process.
+/// point. Without effect in the runtime's first process, and in one that is ending already.
 pub fn fail(why: impl Into<Arc<str>>) {
     if let Some(process) = Process::current() {
+        if process.is_ending() {
+            return;
+        }
         let why = why.into();
         let reason = Reason::from(Arc::clone(&why));
         let mut end = process.life().end.lock();
         end.get_or_insert_with(|| Box::new(End::Failed(why)));
         drop(end);
         process.cancel(reason);
+    }
+}
+
+/// [`fail`], for a main function that has nothing more to do: unwinds, by whatever ends the process.
+pub(crate) fn fail_now(why: Arc<str>) -> ! {
+    fail(why);
+    loop {
+        park();
     }
 }
 

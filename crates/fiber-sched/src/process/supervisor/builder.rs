@@ -11,7 +11,7 @@ use fiber_core::{
 use super::{
     ChildSpec, StartError, Supervisor, command::Commands, intensity::Intensity, state::State,
 };
-use crate::process::{Process, ProcessBuilder, call::Reply, fail};
+use crate::process::{Process, ProcessBuilder, call::Reply, fail_now};
 
 /// Which children are started again when one has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl SupervisorBuilder {
                 let _ = reply.send(Arc::clone(commands));
             };
             if let Err(why) = self.supervise(started) {
-                fail(why);
+                fail_now(why);
             }
         })?;
         let process = handle.process().clone();

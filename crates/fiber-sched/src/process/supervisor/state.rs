@@ -21,7 +21,7 @@ use super::{
     command::{ChildError, ChildInfo, ChildKey, Command, Commands, Key},
     intensity::Intensity,
 };
-use crate::process::{Exit, Exits, Process, SHUTDOWN, call::Reply, fail};
+use crate::process::{Exit, Exits, Process, SHUTDOWN, call::Reply, fail_now};
 
 /// Children are numbered as they are added: that is their order.
 type Place = u64;
@@ -289,7 +289,7 @@ fn begin(spec: &ChildSpec, supervisor: &Process) -> Result<Process, StartError> 
     let started = Started(spec.tells.then_some(reply));
     let handle = spec.builder().spawn(move || {
         if let Err(why) = main(started) {
-            fail(why);
+            fail_now(why);
         }
     })?;
     let process = handle.process();
