@@ -225,7 +225,7 @@ pub fn fail(why: impl Into<Arc<str>>) {
     }
 }
 
-/// [`fail`], for a main function that has nothing more to do: unwinds, by whatever ends the process.
+/// [`fail`], for a main function that has nothing more to do: unwinds, by whatever ends it.
 pub(crate) fn fail_now(why: Arc<str>) -> ! {
     fail(why);
     loop {
