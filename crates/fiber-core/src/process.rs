@@ -133,7 +133,8 @@ pub struct Record {
     limits: Limits,
     /// `MEMBER` for each place in it, and `FIBER` for each fiber that counts against the limit.
     members: AtomicU64,
-    ids: AtomicUsize,
+    /// `ID` for each that is named, and `CLOSING` for each that the host is yet to close.
+    ids: AtomicU64,
     stack_bytes: AtomicUsize,
     abandoned: AtomicUsize,
     parks: AtomicU64,
@@ -163,7 +164,7 @@ impl Record {
             reason: SpinLock::new(Reason::default()),
             limits,
             members: AtomicU64::new(MEMBER + FIBER),
-            ids: AtomicUsize::new(0),
+            ids: AtomicU64::new(0),
             stack_bytes: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
             parks: AtomicU64::new(0),
@@ -227,12 +228,12 @@ impl Record {
 
     /// How many fibers it has.
     pub fn fibers(&self) -> usize {
-        fibers_of(self.members.load(Ordering::Relaxed))
+        low_half(self.members.load(Ordering::Relaxed))
     }
 
     /// How many ids it has, those of fibers and processes aside.
     pub fn ids(&self) -> usize {
-        self.ids.load(Ordering::Relaxed)
+        low_half(self.ids.load(Ordering::Relaxed))
     }
 
     /// How many bytes its stacks may become.
@@ -272,8 +273,8 @@ impl Record {
         self.emptied.wait_operation("the end of a process's fibers")
     }
 
-    /// The operation that waits until it has no fiber and no id left. It commits only after
-    /// [`Record::release`].
+    /// The operation that waits until it has no id left, and the host has closed what they named.
+    /// It commits only after [`Record::release`].
     #[must_use = "an operation does nothing until it is performed"]
     pub fn released_operation(&self) -> LatchOperation<'_> {
         self.released.wait_operation("the end of a process's ids")
@@ -298,7 +299,7 @@ impl Record {
             if members < MEMBER {
                 return Err(Refused::Ended);
             }
-            if fibers_of(members) >= self.limits.fibers {
+            if low_half(members) >= self.limits.fibers {
                 return Err(Refused::Limit(LimitReached {
                     what: "fibers",
                     limit: self.limits.fibers,
@@ -317,19 +318,45 @@ impl Record {
     }
 
     pub(crate) fn take_id(&self) -> Result<(), LimitReached> {
-        take(&self.ids, 1, self.limits.ids, "ids")
+        let (limit, what) = (self.limits.ids, "ids");
+        let taken = self
+            .ids
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |ids| {
+                (low_half(ids) < limit).then(|| ids + ID)
+            });
+        taken.map(drop).map_err(|_| LimitReached { what, limit })
     }
 
     pub(crate) fn give_id(&self) {
-        let left = self.ids.fetch_sub(1, Ordering::SeqCst) - 1;
-        if left == 0 && self.stage() == Stage::Ended {
+        self.subtract_ids(ID);
+    }
+
+    /// An id is stale, which makes room for another; what it named is yet to be closed.
+    pub(crate) fn begin_closing(&self) {
+        self.ids.fetch_add(CLOSING - ID, Ordering::SeqCst);
+    }
+
+    /// What an id had named is closed.
+    pub(crate) fn end_closing(&self) {
+        self.subtract_ids(CLOSING);
+    }
+
+    fn subtract_ids(&self, count: u64) {
+        let before = self.ids.fetch_sub(count, Ordering::SeqCst);
+        if before == count && self.stage() == Stage::Ended {
             self.released.open();
         }
     }
 
     pub(crate) fn take_stack(&self, bytes: usize) -> Result<(), LimitReached> {
         let limit = self.limits.stack_bytes;
-        take(&self.stack_bytes, bytes, limit, "bytes of stacks")
+        let taken = self
+            .stack_bytes
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |taken| {
+                taken.checked_add(bytes).filter(|taken| *taken <= limit)
+            });
+        let what = "bytes of stacks";
+        taken.map(drop).map_err(|_| LimitReached { what, limit })
     }
 
     pub(crate) fn give_stack(&self, bytes: usize) {
@@ -373,20 +400,12 @@ pub(crate) const NO_KEY: u32 = u32::MAX;
 const FIBER: u64 = 1;
 const MEMBER: u64 = 1 << 32;
 
-fn fibers_of(members: u64) -> usize {
-    usize::try_from(members % MEMBER).expect("32 bits of it")
-}
+const ID: u64 = 1;
+const CLOSING: u64 = 1 << 32;
 
-fn take(
-    count: &AtomicUsize,
-    more: usize,
-    limit: usize,
-    what: &'static str,
-) -> Result<(), LimitReached> {
-    let taken = count.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| {
-        count.checked_add(more).filter(|count| *count <= limit)
-    });
-    taken.map(drop).map_err(|_| LimitReached { what, limit })
+/// The lower one of two counts in a word.
+fn low_half(word: u64) -> usize {
+    usize::try_from(word % (1 << 32)).expect("32 bits of it")
 }
 
 impl fmt::Debug for Record {

@@ -47,7 +47,7 @@ impl Context {
         };
         let answered = self.deliver_all(&mut completions);
         *self.completions.borrow_mut() = completions;
-        tell(owners);
+        self.tell_closed(owners);
         host.map(|host| Turned { host, answered })
     }
 
@@ -126,7 +126,8 @@ impl Context {
         self.hand_over_staged(&mut completions);
         let drained = self.port.borrow_mut().drain(grace, &mut completions);
         self.deliver_all(&mut completions);
-        tell(self.shard.borrow_mut().take_owners());
+        let owners = self.shard.borrow_mut().take_owners();
+        self.tell_closed(owners);
         self.give_stacks_back();
         self.shard.into_inner().finish(self.env.id_space());
         drained
@@ -212,6 +213,14 @@ impl Context {
             // The user's code may be in there.
             clean_up(self.env(), || drop(kept));
         }
+    }
+
+    /// The host has closed what these owned.
+    fn tell_closed(&self, mut owners: Vec<Arc<Record>>) {
+        for owner in owners.drain(..) {
+            owner.end_closing();
+        }
+        self.shard.borrow_mut().reuse_owners(owners);
     }
 
     fn deliver_all(&self, completions: &mut Vec<Completion>) -> usize {
@@ -301,13 +310,6 @@ impl Context {
             self.stage_control(Request::Close { descriptor: raw });
             full.into()
         })
-    }
-}
-
-/// The host has closed what belonged to these, which have ended.
-fn tell(owners: Vec<Arc<Record>>) {
-    for owner in owners {
-        owner.give_id();
     }
 }
 

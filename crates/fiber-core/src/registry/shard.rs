@@ -16,7 +16,7 @@ use crate::{
     fiber::{Fiber, Header},
     id::{Id, Namespace},
     primitive::{AtomicU32, Ordering},
-    process::{LimitReached, NO_KEY, Record, Stage},
+    process::{LimitReached, NO_KEY, Record},
     request::RawDescriptor,
 };
 
@@ -71,7 +71,8 @@ pub struct Shard {
     live: usize,
     live_max: usize,
     retired: usize,
-    /// Owners that have ended, each for one of its ids: to be told when the host has closed that.
+    /// Owners, each for one of their ids that is free: to be told when the host has closed what it
+    /// named.
     to_tell: Vec<Arc<Record>>,
 }
 
@@ -381,11 +382,19 @@ impl Shard {
         }
     }
 
-    /// Processes that have ended, once for each id of theirs that was freed since: they are to be
-    /// told when the host has closed that.
+    /// Processes, once for each id of theirs that was freed since: they are to be told when the
+    /// host has closed what it named.
     #[inline]
-    pub fn take_owners(&mut self) -> Vec<Arc<Record>> {
+    pub(crate) fn take_owners(&mut self) -> Vec<Arc<Record>> {
         core::mem::take(&mut self.to_tell)
+    }
+
+    /// Takes the memory of such a list back.
+    pub(crate) fn reuse_owners(&mut self, told: Vec<Arc<Record>>) {
+        debug_assert!(told.is_empty(), "an owner was not told");
+        if self.to_tell.is_empty() {
+            self.to_tell = told;
+        }
     }
 
     /// The live ids of `owner`, or of the runtime's first process, newest first.
@@ -496,10 +505,11 @@ impl Shard {
         if let Some(owner) = owner
             && id.namespace().is_counted()
         {
-            // One that has ended counts until its port can be bound again.
-            match owner.stage() {
-                Stage::Ended => self.to_tell.push(owner),
-                _ => owner.give_id(),
+            if matches!(freed, Received::Moved { .. }) {
+                owner.give_id();
+            } else {
+                owner.begin_closing();
+                self.to_tell.push(owner);
             }
         }
         self.live -= 1;

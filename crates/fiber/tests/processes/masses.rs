@@ -10,7 +10,7 @@ use core::{
 use std::{io::Read, sync::Mutex as StdMutex};
 
 use fiber::{
-    Drain, Process, Runtime, Stats,
+    Drain, FiberBuilder, Process, Runtime, Stats, WorkerId,
     io::{TcpListener, TcpStream},
     park, sleep, spawn,
     sync::Mutex,
@@ -189,6 +189,42 @@ fn masses_leave_nothing_on_a_ring() {
 #[test]
 fn masses_leave_nothing_on_poll() {
     masses_leave_nothing_on(Io::Poll);
+}
+
+/// What the fibers of a process close by themselves, at another worker than the one that sees to
+/// its death.
+fn a_death_is_told_when_all_is_closed_on(io: Io) {
+    let env = Linux::new(Config::default().io(io)).unwrap();
+    let run = Runtime::builder(env).workers(2).run(|| {
+        let (before, ..) = holdings();
+        for _ in 0..10 {
+            let process = Process::builder().spawn(|| {
+                let opens = |worker| {
+                    let opens = || {
+                        let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                        (0..200).map(listen).collect::<Vec<_>>()
+                    };
+                    let there = FiberBuilder::new().worker(WorkerId(worker));
+                    there.spawn(move || drop(opens())).unwrap()
+                };
+                let fibers = [opens(0), opens(1)];
+                fibers.map(|fiber| fiber.join().unwrap());
+            });
+            process.unwrap().join().unwrap();
+            assert_eq!(holdings().0, before);
+        }
+    });
+    run.unwrap();
+}
+
+#[test]
+fn a_death_is_told_when_all_is_closed_on_a_ring() {
+    a_death_is_told_when_all_is_closed_on(Io::Ring);
+}
+
+#[test]
+fn a_death_is_told_when_all_is_closed_on_poll() {
+    a_death_is_told_when_all_is_closed_on(Io::Poll);
 }
 
 /// Turns and system calls of the one worker.
