@@ -3,13 +3,19 @@
 //! ```text
 //! base        ─▶ ┌────────────────────────┐
 //!                │ header, 64 bytes       │  magic word, the fiber's block, its layout
-//! base − 64   ─▶ ├────────────────────────┤  corosensei's frames start here
+//! base − 64   ─▶ ├────────────────────────┤
+//!                │ 0 to 960 bytes unused  │  the stack's colour
+//!                ├────────────────────────┤  corosensei's frames start here
 //!                │ …                      │
 //! limit       ─▶ └────────────────────────┘
 //! ```
 //!
 //! The header lets a host's fault handler say whose stack overflowed, knowing nothing but the
 //! stack's address, and a debugger (`tools/gdb/fiber.py`) list the fibers.
+//!
+//! Stacks lie at multiples of large powers of two. If all frames began at the same distance from
+//! there, what switches touch of a thousand stacks would compete for the same few places of the
+//! processor's caches. So they begin a little lower on each stack than on its neighbour, in turns.
 
 use core::{
     num::NonZeroUsize,
@@ -29,6 +35,10 @@ use crate::{
 mod report;
 
 pub(crate) const HEADER_BYTES: usize = 64;
+/// A line of the cache, and how many of them the beginnings are spread over. Together they are a
+/// part of a page that a fiber hardly misses.
+const LINE_BYTES: usize = 64;
+const COLOURS: usize = 16;
 const MAGIC: u64 = 0x6669_6265_7221_0a0d;
 const NAME_BYTES: usize = 48;
 
@@ -51,6 +61,8 @@ const _: () = assert!(
 /// A stack with its header written, as corosensei takes it.
 pub(crate) struct OwnedStack {
     memory: StackMemory,
+    /// Where frames begin. Switches ask each time.
+    base: NonZeroUsize,
     measured: bool,
     /// Tells valgrind, under which alone it does anything, that this is a stack.
     _registration: ValgrindStackRegistration,
@@ -70,6 +82,7 @@ impl OwnedStack {
         let bytes = memory.base().addr().get() - memory.limit().addr().get();
         let registration = ValgrindStackRegistration::new(memory.limit().as_ptr(), bytes);
         Self {
+            base: begin(&memory),
             memory,
             measured: false,
             _registration: registration,
@@ -101,14 +114,22 @@ impl OwnedStack {
 // SAFETY: base and limit bound memory that nobody else uses, with a guard below, as the host's
 // `Stacks` promises; both are 64-byte aligned and at least 16 KiB apart (I-3).
 unsafe impl corosensei::stack::Stack for OwnedStack {
+    #[inline]
     fn base(&self) -> NonZeroUsize {
-        let base = self.memory.base().addr().get() - HEADER_BYTES;
-        NonZeroUsize::new(base).expect("a stack does not lie at address 0")
+        self.base
     }
 
     fn limit(&self) -> NonZeroUsize {
         self.memory.limit().addr()
     }
+}
+
+/// Where frames begin: below the header, and as far as the stack's colour says.
+fn begin(memory: &StackMemory) -> NonZeroUsize {
+    let base = memory.base().addr().get();
+    let colour = base / memory.class().bytes() % COLOURS;
+    NonZeroUsize::new(base - HEADER_BYTES - colour * LINE_BYTES)
+        .expect("a stack does not lie at address 0")
 }
 
 fn top_of(base: NonNull<u8>) -> *mut Top {
