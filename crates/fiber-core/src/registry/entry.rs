@@ -302,6 +302,15 @@ impl Entry {
         }
     }
 
+    /// Ends the current incarnation if it is that of `id` and nobody is inside or closes it. Only
+    /// the owning shard calls it.
+    pub(super) fn free_unused(&self, id: Id) -> bool {
+        let free = Word::new(id.generation()).0;
+        self.word
+            .compare_exchange(free | LIVE, free, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// Closes the incarnation without ending what it names, which is the caller's then: nobody is
     /// inside, or nothing happens. The caller reads what it names, and hands the slot over.
     pub(super) fn begin_move(&self, id: Id) -> Result<(), NotMoved> {

@@ -382,6 +382,19 @@ impl Shard {
         }
     }
 
+    /// Frees the slot of a fiber that has ended, if it is one of this shard's and nobody is inside.
+    /// If not it is to be closed, and is received later.
+    pub(crate) fn free_fiber(&mut self, space: &IdSpace, id: Id) -> bool {
+        let freed = space.entry_of(id, self.inbox);
+        let Some(entry) = freed.filter(|entry| entry.free_unused(id)) else {
+            return false;
+        };
+        // A fiber is not counted among the ids of its process.
+        drop(self.unlink(space, entry));
+        self.take_back(space, id.key(), entry);
+        true
+    }
+
     /// Processes, once for each id of theirs that was freed since: they are to be told when the
     /// host has closed what it named.
     #[inline]
@@ -512,13 +525,18 @@ impl Shard {
                 self.to_tell.push(owner);
             }
         }
+        self.take_back(space, key, entry);
+        freed
+    }
+
+    /// The slot is free.
+    fn take_back(&mut self, space: &IdSpace, key: u32, entry: &Entry) {
         self.live -= 1;
         if entry.word().is_spent(space.generation_max()) {
             self.retired += 1;
         } else {
             self.free.push_back(key);
         }
-        freed
     }
 
     /// Replaces the first slot of the list that a slot with this `process` is in.

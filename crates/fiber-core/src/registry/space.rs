@@ -308,6 +308,12 @@ impl IdSpace {
         unsafe { chunk.as_ref() }
     }
 
+    /// The slot of `id`, if it belongs to the shard behind `inbox`.
+    pub(super) fn entry_of(&self, id: Id, inbox: NonNull<ShardInbox>) -> Option<&Entry> {
+        let (chunk, entry) = self.find(id).ok()?;
+        (chunk.inbox.load(Ordering::Relaxed) == inbox.as_ptr()).then_some(entry)
+    }
+
     pub(super) fn entry(&self, key: u32) -> Option<&Entry> {
         let chunk = self.chunk(key >> Chunk::BITS)?;
         Some(&chunk.entries[key as usize % Chunk::ENTRIES])
