@@ -23,7 +23,7 @@ use core::{
 use crate::{
     blocking::Helpers,
     dice::Dice,
-    env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, WorkerId, hooks},
+    env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, ThreadHooks, WorkerId, hooks},
     error::Stale,
     fiber::{Bands, FiberQueue, Header, Inbox, Priority, Reason, Runnable},
     id::{Id, Namespace},
@@ -66,8 +66,8 @@ pub trait Schedule {
     /// The node was armed here, and has neither expired nor been disarmed since (I-12).
     unsafe fn disarm(&self, node: &TimerNode);
 
-    /// Takes a new fiber and runs it soon.
-    fn launch(&self, fiber: Runnable, placement: Placement);
+    /// Takes a new fiber, of this worker's `context`, and runs it soon.
+    fn launch(&self, context: &Context, fiber: Runnable, placement: Placement);
 
     /// Takes many new fibers, and spreads them over all workers.
     fn launch_many(&self, fibers: FiberQueue);
@@ -127,6 +127,7 @@ pub struct Parts {
 /// One worker. Made, used and dropped on the worker's own thread.
 pub struct Context {
     env: SharedEnv,
+    hooks: &'static ThreadHooks,
     has_chooser: bool,
     dice: Dice,
     worker: WorkerId,
@@ -175,6 +176,7 @@ impl Context {
         let shard = Shard::new(parts.ids_max, parts.port.unparker())
             .in_runtime(parts.process, parts.worker.index());
         Self {
+            hooks: parts.env.hooks(),
             has_chooser: parts.env.chooser().is_some(),
             dice: Dice::new(&*parts.env),
             env: parts.env,
@@ -221,7 +223,8 @@ impl Context {
     }
 
     /// Gives the calling thread's worker, if it is one.
-    #[inline]
+    // Always inlined, as `with_current`: `body` may switch, see `Header::switch_out`.
+    #[inline(always)]
     pub fn with<R>(body: impl FnOnce(Option<&Self>) -> R) -> R {
         let slot = hooks().map_or(ptr::null(), |hooks| (hooks.slot)());
         // SAFETY: the slot is null or was set by `enter`, whose `&self` outlives everything that
@@ -229,9 +232,27 @@ impl Context {
         body(unsafe { slot.cast::<Self>().as_ref() })
     }
 
+    /// The running fiber and its worker; `None` on a plain thread, and on a worker outside of its
+    /// fibers.
+    ///
+    /// Unlike [`Context::with_current`] it has no closure, which the compiler may leave as a frame
+    /// of its own between the caller and a switch, see `Header::switch_out`.
+    ///
+    /// # Safety
+    /// The caller uses them within its own call, which runs on this fiber or on no fiber.
+    #[inline(always)]
+    pub(crate) unsafe fn here<'a>() -> Option<(&'a Self, &'a Header)> {
+        let slot = hooks().map_or(ptr::null(), |hooks| (hooks.slot)());
+        // SAFETY: as in `with`; a fiber's call is over before its worker leaves `enter` (I-11).
+        let context = unsafe { slot.cast::<Self>().as_ref() }?;
+        // SAFETY: as in `with_current`; a fiber's block outlives its calls (I-11).
+        let fiber = unsafe { context.current.get().as_ref() }?;
+        Some((context, fiber))
+    }
+
     /// Gives the running fiber and its worker; `None` on a plain thread, and on a worker outside
     /// of its fibers.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with_current<R>(body: impl FnOnce(&Self, &Header) -> R) -> Option<R> {
         Self::with(|context| {
             let context = context?;
@@ -242,10 +263,11 @@ impl Context {
     }
 
     /// [`Context::with_current`] for what only a fiber can do.
+    #[inline(always)]
     pub(crate) fn with_fiber<R>(what: &str, body: impl FnOnce(&Self, &Header) -> R) -> R {
         match Self::with_current(body) {
             Some(result) => result,
-            None => panic!("{what} needs a fiber: call it inside of `Runtime::run`"),
+            None => needs_a_fiber(what),
         }
     }
 
@@ -256,6 +278,13 @@ impl Context {
     /// The world.
     pub fn env(&self) -> &dyn Env {
         &*self.env
+    }
+
+    /// Whether the calling thread unwinds. As [`Unwind::is_unwinding`](crate::env::Unwind), for
+    /// switches, which ask each time.
+    #[inline(always)]
+    pub(crate) fn is_unwinding(&self) -> bool {
+        (self.hooks.is_unwinding)()
     }
 
     /// The world, to keep.
@@ -496,6 +525,11 @@ impl fmt::Debug for Context {
             .field("started", &self.started_count.get())
             .finish_non_exhaustive()
     }
+}
+
+#[cold]
+fn needs_a_fiber(what: &str) -> ! {
+    panic!("{what} needs a fiber: call it inside of `Runtime::run`")
 }
 
 /// Puts the thread slot back.

@@ -100,7 +100,16 @@ impl Context {
     }
 
     /// [`Context::pending`] in the loop of a wait, with what [`Context::park`] has said.
+    #[inline]
     pub(crate) fn pending_after(&self, fiber: &Header, unwinds: Unwinds) -> Option<Interrupt> {
+        if fiber.is_undisturbed() {
+            return None;
+        }
+        self.pending_slow(fiber, unwinds)
+    }
+
+    #[cold]
+    fn pending_slow(&self, fiber: &Header, unwinds: Unwinds) -> Option<Interrupt> {
         let interrupt = fiber.unmasked_interrupt()?;
         if interrupt == Interrupt::Abandon {
             // It needs no unwinding, so nothing is in its way.
@@ -109,7 +118,7 @@ impl Context {
         if !self.env().can_unwind() {
             return None;
         }
-        if unwinds == Unwinds::Perhaps && self.env().is_unwinding() {
+        if unwinds == Unwinds::Perhaps && self.is_unwinding() {
             // A second unwinding on one stack would abort. If another's unwinding could not be set
             // aside, it is perhaps not this fiber that unwinds: it is asked again later.
             if self.disturbing().get() != 0 && fiber.interrupted().get() == 0 {
@@ -121,12 +130,21 @@ impl Context {
     }
 
     /// Unwinds `fiber`, which is the caller, if it was cancelled.
+    #[inline]
     pub(crate) fn deliver_cancel(&self, fiber: &Header) {
         self.deliver_after(fiber, Unwinds::Perhaps);
     }
 
     /// [`Context::deliver_cancel`] in the loop of a wait, as [`Context::pending_after`].
+    #[inline]
     fn deliver_after(&self, fiber: &Header, unwinds: Unwinds) {
+        if !fiber.is_undisturbed() {
+            self.deliver_slow(fiber, unwinds);
+        }
+    }
+
+    #[cold]
+    fn deliver_slow(&self, fiber: &Header, unwinds: Unwinds) {
         if let Some(interrupt) = self.pending_after(fiber, unwinds) {
             interrupt.throw(fiber, self.env());
         }
@@ -138,7 +156,7 @@ impl Context {
         self.assert_may_suspend(waiting_for);
         fiber.waiting_for().set(waiting_for);
         // Asked before: whoever is unwinding afterwards is perhaps somebody else.
-        let unwinding = self.env().is_unwinding();
+        let unwinding = self.is_unwinding();
         if fiber.wake_word().announce_park() {
             // SAFETY: `fiber` is the running one, as every caller has it from `with_fiber` (I-11).
             unsafe { self.switch_out(fiber, unwinding) };
@@ -151,20 +169,21 @@ impl Context {
     }
 
     /// Puts the calling `fiber` behind everybody who is ready.
+    #[inline(always)]
     pub(crate) fn yield_turn(&self, fiber: &Header) {
         self.assert_may_suspend("yield");
         fiber.waiting_for().set("its turn");
         self.count_yield();
         self.requeue(fiber);
         // SAFETY: as in `park` (I-11); it is queued, and resumed only after it is out.
-        unsafe { self.switch_out(fiber, self.env().is_unwinding()) };
+        unsafe { self.switch_out(fiber, self.is_unwinding()) };
     }
 
     /// Lets others run until `fiber` is resumed; `unwinding` is whether it is.
     ///
     /// # Safety
     /// The caller runs on this fiber's stack.
-    #[inline]
+    #[inline(always)]
     unsafe fn switch_out(&self, fiber: &Header, unwinding: bool) {
         if unwinding {
             // SAFETY: the caller's promise (I-11).
@@ -181,7 +200,7 @@ impl Context {
     #[cold]
     unsafe fn switch_out_unwinding(&self, fiber: &Header) {
         self.env().set_aside(&mut || {
-            let still = self.env().is_unwinding();
+            let still = self.is_unwinding();
             let _disturbs = still.then(|| Raised::new(self.disturbing()));
             // SAFETY: the caller's promise (I-11).
             unsafe { fiber.switch_out() };
@@ -202,25 +221,30 @@ impl Context {
     #[inline]
     pub(crate) fn charge(&self, fiber: &Header) {
         let budget = self.budget();
-        if budget.get() == 0 {
-            budget.set(BUDGET);
-            if self.may_preempt() {
-                // Not only who is ready here: timers, completions and other workers' wake-ups
-                // have waited, too.
-                self.set_overdue();
-                self.yield_turn(fiber);
-            }
-        } else {
-            budget.set(budget.get() - 1);
+        match budget.get() {
+            0 => self.give_way(fiber),
+            left => budget.set(left - 1),
         }
         if self.has_chooser() {
             self.choose_preemption(fiber);
         }
     }
 
+    /// The budget of `fiber` is used up.
+    #[cold]
+    fn give_way(&self, fiber: &Header) {
+        self.budget().set(BUDGET);
+        if self.may_preempt() {
+            // Not only who is ready here: timers, completions and other workers' wake-ups have
+            // waited, too.
+            self.set_overdue();
+            self.yield_turn(fiber);
+        }
+    }
+
     /// Whether the fiber that runs may be switched out without having asked for it.
     fn may_preempt(&self) -> bool {
-        self.no_suspend_depth().get() == 0 && !self.env().is_unwinding()
+        self.no_suspend_depth().get() == 0 && !self.is_unwinding()
     }
 
     #[cold]
@@ -270,15 +294,21 @@ pub fn checkpoint() {
 ///
 /// # Cancellation
 /// A cancelled fiber unwinds here.
+// Into the caller's frame: see `Header::switch_out`.
+#[inline(always)]
 pub fn yield_now() {
-    let on_fiber = Context::with_current(|context, fiber| {
-        context.deliver_cancel(fiber);
-        context.yield_turn(fiber);
-        context.rest_if_abandoned(fiber);
-    });
-    if on_fiber.is_none()
-        && let Some(hooks) = hooks()
-    {
+    // SAFETY: used within this call (I-11).
+    let Some((context, fiber)) = (unsafe { Context::here() }) else {
+        return relax();
+    };
+    context.deliver_cancel(fiber);
+    context.yield_turn(fiber);
+    context.rest_if_abandoned(fiber);
+}
+
+#[cold]
+fn relax() {
+    if let Some(hooks) = hooks() {
         (hooks.relax)();
     }
 }
@@ -310,23 +340,22 @@ pub fn park_timeout(span: Duration) {
 #[track_caller]
 fn park_for(deadline: Option<Instant>) {
     let site = Location::caller();
-    let on_fiber = Context::with_current(|context, fiber| {
-        context.charge(fiber);
-        let waits = Waits {
-            resource: fiber.handles(),
-            site,
-            only_holders: false,
-        };
-        let is_limited = deadline.is_some()
-            || TimeoutScope::is_limited(fiber.scopes().get(), fiber.mask().get());
-        // SAFETY: the count stays as long as the fiber, and is forgotten with this frame (I-12).
-        let waits = unsafe { StoredWaits::new(waits, is_limited) };
-        let _noted = Noted::new(fiber, waits);
-        wait_until(context, fiber, deadline, "unpark", || fiber.take_token());
-    });
-    if on_fiber.is_none() {
-        thread_park(None);
-    }
+    // SAFETY: used within this call (I-11).
+    let Some((context, fiber)) = (unsafe { Context::here() }) else {
+        return thread_park(None);
+    };
+    context.charge(fiber);
+    let waits = Waits {
+        resource: fiber.handles(),
+        site,
+        only_holders: false,
+    };
+    let is_limited =
+        deadline.is_some() || TimeoutScope::is_limited(fiber.scopes().get(), fiber.mask().get());
+    // SAFETY: the count stays as long as the fiber, and is forgotten with this frame (I-12).
+    let waits = unsafe { StoredWaits::new(waits, is_limited) };
+    let _noted = Noted::new(fiber, waits);
+    wait_until(context, fiber, deadline, "unpark", || fiber.take_token());
 }
 
 /// Blocks the calling fiber, or the calling thread, for at least `span`.
@@ -367,6 +396,7 @@ pub fn sleep_until(deadline: Instant) {
 }
 
 /// The loop of every simple wait: until `done`, the deadline, or a cancel, which unwinds.
+#[inline(always)]
 fn wait_until(
     context: &Context,
     fiber: &Header,
@@ -477,7 +507,7 @@ impl Header {
         loop {
             Context::with_fiber("rest", |context, _| {
                 // SAFETY: it runs on its own stack (I-11). If it unwinds, that stays set aside.
-                unsafe { context.switch_out(self, context.env().is_unwinding()) };
+                unsafe { context.switch_out(self, context.is_unwinding()) };
             });
         }
     }

@@ -65,18 +65,15 @@ impl Schedule for Local {
         self.wheel.borrow_mut().remove(node);
     }
 
-    fn launch(&self, fiber: Runnable, placement: Placement) {
+    fn launch(&self, context: &Context, fiber: Runnable, placement: Placement) {
         self.lane.counters.launched.add(1);
-        Context::with(|context| {
-            let context = context.expect("launched on its worker");
-            match placement {
-                Placement::Here => context.ready(fiber),
-                Placement::On(worker) if worker == self.worker => context.ready(fiber),
-                Placement::On(worker) => self.shared.push_pinned(worker, fiber),
-                Placement::Spread => self.spread(context, fiber),
-                _ => self.place(context, fiber),
-            }
-        });
+        match placement {
+            Placement::Here => context.ready(fiber),
+            Placement::On(worker) if worker == self.worker => context.ready(fiber),
+            Placement::On(worker) => self.shared.push_pinned(worker, fiber),
+            Placement::Spread => self.spread(context, fiber),
+            _ => self.place(context, fiber),
+        }
     }
 
     fn launch_many(&self, fibers: FiberQueue) {

@@ -40,6 +40,7 @@ const STEAL: Site = Site::new("sched.steal");
 pub(crate) struct Turn<'worker> {
     context: &'worker Context,
     local: &'worker Local,
+    counters: &'worker Counters,
     id: WorkerId,
     /// Whether this worker has reported who is asleep here, before they are cancelled.
     reported: bool,
@@ -63,6 +64,7 @@ impl<'worker> Turn<'worker> {
         Self {
             context,
             local,
+            counters: &local.lane.counters,
             id,
             reported: false,
             cancelled: false,
@@ -113,13 +115,9 @@ impl<'worker> Turn<'worker> {
         &self.local.shared
     }
 
-    fn counters(&self) -> &Counters {
-        &self.local.lane.counters
-    }
-
     /// The host's turn, and what is counted about it.
     fn turn(&mut self, wait: Wait) -> Result<(), HostFault> {
-        let counters = &self.local.lane.counters;
+        let counters = self.counters;
         let turns = counters.turns.get();
         counters.turns.set(turns + 1);
         counters.yields.set(self.context.yields());
@@ -141,7 +139,7 @@ impl<'worker> Turn<'worker> {
 
     fn host_turn(&self, wait: Wait) -> Result<(), HostFault> {
         let host = self.context.turn(wait)?.host;
-        let counters = self.counters();
+        let counters = self.counters;
         counters.requests.add(u64::from(host.submitted));
         counters.batch_max.raise(u64::from(host.submitted));
         counters.enters.add(u64::from(host.enters));
@@ -240,8 +238,8 @@ impl<'worker> Turn<'worker> {
         let ready = self.context.ready_lens();
         let unstarted = self.local.lane.unstarted_lens();
         let len = ready.iter().sum::<usize>();
-        self.counters().ready.set(len as u64);
-        self.counters().ready_max.raise(len as u64);
+        self.counters.ready.set(len as u64);
+        self.counters.ready_max.raise(len as u64);
         if len == ready[Priority::Normal.index()] && unstarted == [0; 3] {
             // As most rounds are: there is nothing to plan.
             self.rounds.nobody_passed();
@@ -271,23 +269,33 @@ impl<'worker> Turn<'worker> {
             let Some(fiber) = self.local.lane.pop_unstarted(priority) else {
                 return count;
             };
-            self.resume(fiber);
+            self.resume_first(fiber);
         }
         max
     }
 
+    // With all that it calls up to the switch, see `Context::resume_started`.
+    #[inline(always)]
     fn resume(&self, fiber: Runnable) {
-        let counters = self.counters();
+        if !fiber.fiber().is_started() {
+            return self.resume_first(fiber);
+        }
+        self.counters.resumes.add(1);
+        if self.context.resume_started(fiber) == Resumed::Finished {
+            self.counters.ended.release(1);
+        }
+    }
+
+    fn resume_first(&self, fiber: Runnable) {
+        let counters = self.counters;
         if fiber.is_new() {
             counters.started.add(1);
         }
-        let handle = fiber.fiber();
-        let is_late = self.shared().phase() >= Phase::Cancelling && !handle.outlives_main();
-        if is_late && !handle.is_started() {
+        if self.shared().phase() >= Phase::Cancelling && !fiber.fiber().outlives_main() {
             fiber.fiber().cancel_with(RUN_OVER);
         }
         counters.resumes.add(1);
-        if self.context.resume(fiber) == Resumed::Finished {
+        if self.context.resume_first(fiber) == Resumed::Finished {
             counters.ended.release(1);
         }
     }
@@ -401,7 +409,7 @@ impl<'worker> Turn<'worker> {
             }
             let mut stolen = sharing[index].steal();
             let Some(first) = stolen.pop() else { continue };
-            self.counters().stolen.add(1 + stolen.len() as u64);
+            self.counters.stolen.add(1 + stolen.len() as u64);
             // One is for the thief itself: two of them could else take it from each other for
             // ever, and nobody would run it.
             self.context.ready(first);

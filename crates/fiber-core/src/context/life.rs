@@ -67,7 +67,7 @@ impl Context {
             target: "fiber::core",
             fiber = %fiber.fiber(), spawned_at = %fiber.fiber().spawned_at(), "launched"
         );
-        self.schedule().launch(fiber, placement);
+        self.schedule().launch(self, fiber, placement);
     }
 
     /// [`Context::launch`] of many, spread over all workers.
@@ -151,21 +151,42 @@ impl Context {
     ///
     /// # Panics
     /// When called from inside of a fiber.
-    #[inline]
     pub fn resume(&self, fiber: Runnable) -> Resumed {
+        if fiber.fiber().is_started() {
+            self.resume_started(fiber)
+        } else {
+            self.resume_first(fiber)
+        }
+    }
+
+    /// [`Context::resume`] of one that has not started.
+    ///
+    /// # Panics
+    /// When called from inside of a fiber.
+    pub fn resume_first(&self, fiber: Runnable) -> Resumed {
         assert!(!self.is_on_fiber(), "fibers are resumed by their worker");
         let header = fiber.fiber().header();
-        if !header.is_started() {
-            if !header.begin(fiber.fiber().as_raw(), self) {
-                // The right to run it stays with the fiber, as with one that is parked.
-                let _ = fiber.into_raw();
-                return Resumed::Suspended;
-            }
-            if let Err(reason) = self.start(fiber.fiber()) {
-                self.fail(fiber.into_fiber(), reason);
-                return Resumed::Finished;
-            }
+        if !header.begin(fiber.fiber().as_raw(), self) {
+            // The right to run it stays with the fiber, as with one that is parked.
+            let _ = fiber.into_raw();
+            return Resumed::Suspended;
         }
+        if let Err(reason) = self.start(fiber.fiber()) {
+            self.fail(fiber.into_fiber(), reason);
+            return Resumed::Finished;
+        }
+        self.resume_started(fiber)
+    }
+
+    /// [`Context::resume`] of one that has started.
+    ///
+    /// # Panics
+    /// When called from inside of a fiber.
+    // Into the scheduler's loop: see `Header::switch_out`.
+    #[inline(always)]
+    pub fn resume_started(&self, fiber: Runnable) -> Resumed {
+        assert!(!self.is_on_fiber(), "fibers are resumed by their worker");
+        let header = fiber.fiber().header();
         self.set_running(header);
         self.budget().set(BUDGET);
         // SAFETY: on the home worker, outside of the fiber, and nothing else reaches the place
@@ -181,11 +202,7 @@ impl Context {
             self.account(process, sample);
         }
         let resumed = match result {
-            CoroutineResult::Yield(()) if header.rests() => {
-                self.bury(fiber);
-                Resumed::Finished
-            }
-            CoroutineResult::Yield(()) => {
+            CoroutineResult::Yield(()) if !header.rests() => {
                 if let Some(process) = header.process() {
                     process.count_park();
                 }
@@ -193,9 +210,8 @@ impl Context {
                 let _ = fiber.into_raw();
                 Resumed::Suspended
             }
-            CoroutineResult::Return(()) => {
-                self.reclaim(header);
-                self.end(fiber.into_fiber());
+            result => {
+                self.come_off(fiber, matches!(result, CoroutineResult::Return(())));
                 Resumed::Finished
             }
         };
@@ -203,6 +219,16 @@ impl Context {
             self.wake_interrupted();
         }
         resumed
+    }
+
+    /// A fiber has come back for the last time: it has ended, or rests.
+    #[inline(never)]
+    fn come_off(&self, fiber: Runnable, has_ended: bool) {
+        if !has_ended {
+            return self.bury(fiber);
+        }
+        self.reclaim(fiber.fiber().header());
+        self.end(fiber.into_fiber());
     }
 
     /// A fiber of `process` has come back: what it has used is seen to.
@@ -320,6 +346,12 @@ impl Context {
 
     pub(crate) fn close_fiber(&self, fiber: &Fiber, why: Closing) {
         if let Some(id) = fiber.id() {
+            if why == Closing::Asked
+                && let Ok(mut shard) = self.shard.try_borrow_mut()
+                && shard.free_fiber(self.env().id_space(), id)
+            {
+                return;
+            }
             // At a broken end the shard that opened it may have closed it already.
             let _ = self.env().id_space().close_fiber(id, fiber, why);
         }

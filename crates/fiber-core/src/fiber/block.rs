@@ -235,14 +235,19 @@ impl Spawn {
     }
 
     fn of<B: Body<Output = T>, T>(body: B, attributes: Attributes) -> (Runnable, JoinHandle<T>) {
-        let block = Block {
-            header: Header::new(attributes, Block::<B>::VTABLE),
-            slot: UnsafeCell::new(Slot::Body(body)),
-        };
-        let block = NonNull::from(Box::leak(Box::new(block)));
-        let fiber = Fiber::from_raw(block.cast());
-        fiber.header().set_this(block.cast());
-        let handle = JoinHandle::new(fiber.clone(), TakeResult::of::<B>());
-        (Runnable::from_raw(fiber.into_raw()), handle)
+        // The place first, so that the block is made there and not moved there.
+        let place = Box::<Block<B>>::new_uninit();
+        let block = Box::write(
+            place,
+            Block {
+                header: Header::new(attributes, Block::<B>::VTABLE),
+                slot: UnsafeCell::new(Slot::Body(body)),
+            },
+        );
+        let block = NonNull::from(Box::leak(block)).cast();
+        // Two references: the handle's and the runtime's.
+        let handle = JoinHandle::new(Fiber::from_raw(block), TakeResult::of::<B>());
+        handle.fiber().header().set_this(block);
+        (Runnable::from_raw(block), handle)
     }
 }

@@ -11,9 +11,9 @@ use crate::{
 pub(crate) struct Handles(AtomicUsize);
 
 impl Handles {
-    /// The runtime's.
-    pub(super) fn one() -> Self {
-        Self(AtomicUsize::new(1))
+    /// The runtime's, and that of the handle that waits for the result.
+    pub(super) fn two() -> Self {
+        Self(AtomicUsize::new(2))
     }
 
     pub(super) fn add(&self) {
@@ -26,7 +26,12 @@ impl Handles {
 
     /// Whether this was the last one: then everything that others did through theirs happened
     /// before.
+    #[inline]
     pub(super) fn release(&self) -> bool {
+        // Who has the only one is not joined by others: new ones are made of it.
+        if self.0.load(Ordering::Acquire) == 1 {
+            return true;
+        }
         if self.0.fetch_sub(1, Ordering::Release) != 1 {
             return false;
         }

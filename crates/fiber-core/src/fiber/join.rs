@@ -204,7 +204,8 @@ unsafe impl<T> Operation for JoinOperation<'_, T> {
     }
 
     fn try_now(&mut self) -> Option<u16> {
-        self.exit.try_now()
+        // Without the latch's lock: whoever opens it holds the fiber until it has.
+        self.exit.is_open().then_some(0)
     }
 
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
@@ -213,14 +214,22 @@ unsafe impl<T> Operation for JoinOperation<'_, T> {
     }
 
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
-        self.exit().retract(winner);
+        if winner.is_none() {
+            self.exit().retract(None);
+        }
+        // Whoever has opened the latch has unlinked the node before, and holds the fiber until it
+        // has left the latch: there is nothing to wait for.
     }
 
     unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
         let header = self.fiber.header();
-        if header.claims.fetch_or(JOINED, Ordering::Relaxed) & JOINED != 0 {
+        // No exchange: the fiber has set its bit, and the handle, which sets the others, is
+        // borrowed by this.
+        let claims = header.claims.load(Ordering::Relaxed);
+        if claims & JOINED != 0 {
             return Err(ExitReason::Taken);
         }
+        header.claims.store(claims | JOINED, Ordering::Relaxed);
         // SAFETY: the latch is open, so the fiber has stored its result and let go; its only handle
         // is borrowed and has not detached, so the claim is ours (I-11).
         let result = unsafe { take_result(self.fiber.as_raw(), self.take) };

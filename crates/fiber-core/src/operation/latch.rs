@@ -83,6 +83,12 @@ pub struct LatchOperation<'latch> {
 }
 
 impl LatchOperation<'_> {
+    /// Whether it would commit at once.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.latch.is_open()
+    }
+
     fn node(self: Pin<&mut Self>) -> (&Latch, Pin<&WaitNode>) {
         let this = self.into_ref().get_ref();
         // SAFETY: the node is pinned with the operation that it is a part of (I-12).

@@ -41,7 +41,7 @@ impl Schedule for Nobody {
         unreachable!("no fiber runs here");
     }
 
-    fn launch(&self, _: Runnable, _: Placement) {
+    fn launch(&self, _: &Context, _: Runnable, _: Placement) {
         unreachable!("no fiber runs here");
     }
 
