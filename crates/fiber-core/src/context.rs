@@ -129,6 +129,7 @@ pub struct Context {
     env: SharedEnv,
     hooks: &'static ThreadHooks,
     has_chooser: bool,
+    can_unwind: bool,
     dice: Dice,
     worker: WorkerId,
     inbox: Arc<dyn Inbox>,
@@ -178,6 +179,7 @@ impl Context {
         Self {
             hooks: parts.env.hooks(),
             has_chooser: parts.env.chooser().is_some(),
+            can_unwind: parts.env.can_unwind(),
             dice: Dice::new(&*parts.env),
             env: parts.env,
             worker: parts.worker,
@@ -383,6 +385,11 @@ impl Context {
         self.has_chooser
     }
 
+    /// Whether this program can unwind at all.
+    pub(crate) fn can_unwind(&self) -> bool {
+        self.can_unwind
+    }
+
     pub(crate) fn locals(&self) -> &Locals {
         &self.locals
     }
@@ -443,6 +450,12 @@ impl Context {
 
     pub(crate) fn no_suspend_since(&self) -> &Cell<Option<&'static Location<'static>>> {
         &self.no_suspend_since
+    }
+
+    /// Whether nothing forbids to suspend here and now.
+    #[inline]
+    pub(crate) fn may_suspend(&self) -> bool {
+        self.no_suspend.get() == 0
     }
 
     #[inline]

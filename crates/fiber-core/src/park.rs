@@ -115,7 +115,7 @@ impl Context {
             // It needs no unwinding, so nothing is in its way.
             return Some(interrupt);
         }
-        if !self.env().can_unwind() {
+        if !self.can_unwind() {
             return None;
         }
         if unwinds == Unwinds::Perhaps && self.is_unwinding() {
@@ -152,6 +152,7 @@ impl Context {
 
     /// Switches the calling `fiber` out until it is woken; may return without reason. The caller
     /// has published what wakes it, and looks at its condition again (I-2).
+    #[inline(always)]
     pub(crate) fn park(&self, fiber: &Header, waiting_for: &'static str) -> Unwinds {
         self.assert_may_suspend(waiting_for);
         fiber.waiting_for().set(waiting_for);

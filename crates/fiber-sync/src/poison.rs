@@ -314,6 +314,7 @@ impl Poison {
         }
     }
 
+    #[inline]
     pub(crate) fn is_set(&self) -> bool {
         self.is_set.load(Ordering::Relaxed)
     }
@@ -358,6 +359,7 @@ impl Poison {
     }
 
     /// `value`, with a warning if the lock is poisoned.
+    #[inline]
     pub(crate) fn mark<T>(&self, value: T) -> Result<T, PoisonError<T>> {
         if self.is_set() {
             Err(self.error(value))

@@ -133,7 +133,7 @@ pub(crate) struct Header {
     scopes: Cell<*const TimeoutScope>,
     /// The address of what unwinds it, if that is a cancel or a timeout rather than a panic; or 0.
     interrupted: Cell<usize>,
-    /// Whether it has ever held a lock, so that others may wait for it.
+    /// Whether it has ever held a lock, or tried to, so that others may wait for it.
     has_held: Cell<bool>,
     waits: Cell<Option<StoredWaits>>,
     yielder: Cell<*const Yielder<Resume, ()>>,

@@ -162,7 +162,7 @@ fn first<O: Operation>(
             alarm,
             timer: TimerNode::new(),
         },
-        None => Edge::of(header, cell).map_or(End::Nothing, End::Graph),
+        None => Edge::of(header, waits, cell).map_or(End::Nothing, End::Graph),
     };
     if let Some(deadlock) = wait.end.begin(context, header) {
         wait.end = End::Circle(deadlock);

@@ -22,8 +22,10 @@ const SETTLED: u32 = 3;
 #[derive(Debug)]
 pub struct WaitCell {
     state: AtomicU32,
-    waiter: Waiter,
     until: Until,
+    /// Whether all who claim it hold one and the same lock, so that they need not race for it.
+    simple: bool,
+    waiter: Waiter,
     /// Stands for the address in models, which are to run alike wherever their stacks lie.
     #[cfg(loom)]
     rank: usize,
@@ -48,6 +50,7 @@ unsafe impl Send for Waiter {}
 unsafe impl Sync for Waiter {}
 
 impl Waiter {
+    #[inline]
     pub(crate) fn fiber(header: &Header) -> Self {
         Self(WaiterKind::Fiber(NonNull::from_ref(header)))
     }
@@ -61,6 +64,7 @@ impl Waiter {
         Self(WaiterKind::Nobody)
     }
 
+    #[inline]
     fn wake(&self) {
         match &self.0 {
             WaiterKind::Nobody => {}
@@ -121,15 +125,18 @@ pub(crate) enum CellState {
 impl WaitCell {
     /// The cell of a performer that is about to wait.
     pub fn new(waiter: Waiter) -> Self {
-        Self::with_end(waiter, Until::Cancelled)
+        Self::with_end(waiter, Until::Cancelled, false)
     }
 
-    /// The cell of a performer whose wait ends in this way, too.
-    pub(super) fn with_end(waiter: Waiter, until: Until) -> Self {
+    /// The cell of a performer whose wait ends in this way, too. `simple`: it is for an operation
+    /// that [is](super::Operation::is_simple).
+    #[inline]
+    pub(super) fn with_end(waiter: Waiter, until: Until, simple: bool) -> Self {
         Self {
             state: AtomicU32::new(WAITING),
-            waiter,
             until,
+            simple,
+            waiter,
             #[cfg(loom)]
             rank: next_rank(),
         }
@@ -145,6 +152,7 @@ impl WaitCell {
         self.rank > other.rank
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> CellState {
         match self.state.load(Ordering::Acquire) {
             WAITING => CellState::Waiting,
@@ -200,6 +208,7 @@ impl WaitCell {
     /// # Safety
     /// The caller holds the lock of a list in which a node of this cell is linked, so that the
     /// performer cannot leave (I-12), and keeps it until the claim has ended.
+    #[inline]
     pub unsafe fn claim(&self) -> Option<Claim<'_>> {
         let mut spins = 0;
         loop {
@@ -265,14 +274,32 @@ impl WaitCell {
         state == CLAIMED
     }
 
+    #[inline]
     pub(super) fn try_claim(&self) -> Result<Claim<'_>, u32> {
+        if self.simple {
+            // The lock that the caller holds keeps everybody else from it, and orders what they
+            // did to it. The performer is to see this: it may be woken before the claim has ended.
+            let state = self.state.load(Ordering::Relaxed);
+            if state != WAITING {
+                return Err(state);
+            }
+            self.state.store(CLAIMED, Ordering::Relaxed);
+            return Ok(Claim { cell: self });
+        }
         self.state
             .compare_exchange(WAITING, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
             .map(|_| Claim { cell: self })
     }
 
-    /// The performer gives up; false if a partner was faster (or is about to be: look again).
+    /// Whether it is the cell of a [simple](super::Operation::is_simple) operation.
+    pub(super) const fn is_simple(&self) -> bool {
+        self.simple
+    }
+
+    /// The performer gives up; false if a partner was faster (or is about to be: look again). One
+    /// whose operation is simple retracts instead, and then looks.
     pub(crate) fn withdraw(&self) -> bool {
+        debug_assert!(!self.simple, "partners do not race for it");
         self.state
             .compare_exchange(WAITING, WITHDRAWN, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -311,12 +338,14 @@ impl Claim<'_> {
     }
 
     /// Settles the cell on `arm` and wakes the performer. The value has been moved before.
+    #[inline]
     pub fn commit(self, arm: u16) {
         self.cell.waiter.wake();
         self.settle(arm);
     }
 
     /// Settles the caller's own cell, which needs no waking.
+    #[inline]
     pub fn settle(self, arm: u16) {
         // The last touch of the performer's frame: from here on it may leave (I-12).
         self.cell

@@ -68,14 +68,14 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// The edge of `header`'s fiber to what it waits for with `cell`, as is noted in its header.
-    /// None if others than holders may end that, if it ends by itself in time, and if nobody can
-    /// ever wait for this fiber.
-    pub(crate) fn of(header: &Header, cell: &WaitCell) -> Option<Self> {
+    /// The edge of `header`'s fiber to what it waits for with `cell`: that is `waits`, as is noted
+    /// in its header. None if others than holders may end that, if it ends by itself in time, and
+    /// if nobody can ever wait for this fiber.
+    #[inline]
+    pub(crate) fn of(header: &Header, waits: Option<StoredWaits>, cell: &WaitCell) -> Option<Self> {
         let counts = |waits: StoredWaits| waits.only_holders() && !waits.is_limited();
-        let enters = header.waits().get().is_some_and(counts)
-            && header.may_be_waited_for()
-            && header.id().is_some();
+        let enters =
+            waits.is_some_and(counts) && header.may_be_waited_for() && header.id().is_some();
         enters.then(|| Self::new(header, cell))
     }
 

@@ -130,6 +130,20 @@ impl Holder {
         });
         Self::new(fiber.flatten(), since)
     }
+
+    /// [`Holder::current`] for one who is about to try to get it, and pays for that as by
+    /// [`charge`](crate::park::charge): both in one.
+    #[inline(always)]
+    pub fn charged(since: &'static Location<'static>) -> Self {
+        // SAFETY: used within this call (I-11).
+        let Some((context, fiber)) = (unsafe { Context::here() }) else {
+            return Self::new(None, since);
+        };
+        context.charge(fiber);
+        context.rest_if_abandoned(fiber);
+        fiber.has_held().set(true);
+        Self::new(fiber.id(), since)
+    }
 }
 
 impl fmt::Display for Holder {

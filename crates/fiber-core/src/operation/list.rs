@@ -132,6 +132,7 @@ pub struct Partner<'list> {
 
 impl Partner<'_> {
     /// What the partner's primitive left in its node.
+    #[inline]
     pub fn value(&self) -> *mut () {
         self.value
     }
@@ -143,6 +144,7 @@ impl Partner<'_> {
 
     /// Lets the partner go, its value moved. `own_arm` is what the caller's own cell, if it had
     /// published arms, is settled on.
+    #[inline]
     pub fn commit(self, own_arm: u16) {
         if let Some(ours) = self.ours {
             ours.settle(own_arm);
@@ -172,6 +174,7 @@ impl WaitList {
     }
 
     /// Whether `node` is the one that waits longest.
+    #[inline]
     pub fn is_first(&self, node: &WaitNode) -> bool {
         ptr::eq(self.head, node)
     }
@@ -214,6 +217,7 @@ impl WaitList {
     /// # Safety
     /// Under the primitive's lock; `node` is unlinked, and it and `cell` stay in place until the
     /// node was unlinked, by [`WaitList::remove`] or by a partner (I-12).
+    #[inline]
     pub unsafe fn push(&mut self, node: Pin<&WaitNode>, cell: &WaitCell, arm: u16, value: *mut ()) {
         debug_assert!(!node.linked.get(), "a node is in one list");
         let node = node.get_ref();
@@ -234,6 +238,7 @@ impl WaitList {
 
     /// Unlinks `node` if it is linked. Under the primitive's lock, on the list that it was pushed
     /// to.
+    #[inline]
     pub fn remove(&mut self, node: &WaitNode) {
         if !node.linked.replace(false) {
             return;
@@ -255,7 +260,11 @@ impl WaitList {
     ///
     /// Nodes of performers that have committed elsewhere are passed over: they unlink themselves.
     /// The list's lock stays held until the partner is committed, as the borrow says.
+    #[inline]
     pub fn find<'list>(&'list mut self, own: Option<&'list WaitCell>) -> Match<'list> {
+        if self.head.is_null() {
+            return Match::Nobody;
+        }
         self.find_while(own, |_| true)
     }
 
@@ -294,7 +303,8 @@ impl WaitList {
             }
             // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
             let cell: &'list WaitCell = unsafe { &*node.cell.get() };
-            let (ours, theirs) = match own {
+            // One whose only arm is about to be published is known to nobody yet.
+            let (ours, theirs) = match own.filter(|own| !own.is_simple()) {
                 // One does not meet oneself.
                 Some(own) if ptr::eq(own, cell) => continue,
                 Some(own) => {

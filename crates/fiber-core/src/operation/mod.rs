@@ -99,6 +99,17 @@ pub unsafe trait Operation {
         1
     }
 
+    /// Whether it is as simple as can be: one arm, which is not for a moment, and whose one node
+    /// goes into one list. Then it is published without being tried first, by one look under one
+    /// lock; and as all partners come with that lock, they need not agree who has its performer.
+    ///
+    /// Who says so promises: `publish` commits whenever `try_now` would; the performer's cell is
+    /// claimed under the lock of that list only; and `retract` of what was published and has not
+    /// won takes that lock, also if a partner has unlinked the node meanwhile (I-12).
+    fn is_simple(&self) -> bool {
+        false
+    }
+
     /// When the first of its arms that wait for a moment is due, and which one that is. The
     /// performer watches the clock for it, and commits that arm then. `now` reads the clock.
     fn due(&self, _now: &dyn Fn() -> Instant) -> Option<(Instant, u16)> {

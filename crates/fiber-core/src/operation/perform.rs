@@ -1,6 +1,5 @@
 //! Performing an operation, from a fiber or from a plain thread.
 
-use alloc::sync::Arc;
 use core::{
     mem,
     pin::{Pin, pin},
@@ -45,7 +44,8 @@ pub enum Interrupted {
 /// # Cancellation
 /// A cancelled fiber unwinds here, with nothing committed. What has committed is never lost: its
 /// value is returned, and the cancel waits for the next point.
-#[inline]
+// All of a wait becomes a part of the caller, down to the switch: see `Header::switch_out`.
+#[inline(always)]
 pub fn perform<O: Operation>(operation: O) -> O::Output {
     match perform_until(operation, None) {
         Ok(value) => value,
@@ -57,7 +57,7 @@ pub fn perform<O: Operation>(operation: O) -> O::Output {
 ///
 /// # Errors
 /// [`Interrupted::Elapsed`], with nothing committed.
-#[inline]
+#[inline(always)]
 pub fn perform_until<O: Operation>(
     operation: O,
     span: Option<Duration>,
@@ -74,27 +74,26 @@ pub fn perform_until<O: Operation>(
 ///
 /// # Errors
 /// [`Interrupted::Elapsed`], with nothing committed.
-#[inline]
+#[inline(always)]
 pub unsafe fn perform_pinned<O: Operation>(
     operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
-    let result = wait_for(operation, span);
-    if matches!(result, Err(Interrupted::Cancelled)) {
-        unwind_now();
+    match wait_for(operation, span) {
+        Err(Interrupted::Cancelled) => unwind_now(),
+        result => result,
     }
-    result
 }
 
 /// Not asked again whether the caller unwinds: it did not when it was interrupted, but others of
 /// its worker may by now.
 #[cold]
-fn unwind_now() {
-    Context::with_current(|context, fiber| {
+fn unwind_now() -> ! {
+    Context::with_fiber("unwinding", |context, fiber| {
         let interrupt = fiber.unmasked_interrupt();
         let interrupt = interrupt.expect("who was interrupted stays so until it unwinds");
         interrupt.throw(fiber, context.env())
-    });
+    })
 }
 
 /// [`perform_until`] for primitives that must put something right before they let a cancel
@@ -109,43 +108,71 @@ pub fn perform_or_interrupt<O: Operation>(
     wait_for(pin!(operation), span)
 }
 
-#[inline]
+#[inline(always)]
 fn wait_for<O: Operation>(
     mut operation: Pin<&mut O>,
     span: Option<Duration>,
 ) -> Result<O::Output, Interrupted> {
     // SAFETY: nothing was published, so nothing must stay where it is (I-12).
     unsafe { operation.as_mut().get_unchecked_mut() }.prepare(How::PERFORM);
-    Context::with_current(|context, fiber| context.charge(fiber));
-    // SAFETY: `try_now` moves nothing that must stay, as implementors promise (I-12).
-    if let Some(arm) = unsafe { operation.as_mut().get_unchecked_mut() }.try_now() {
-        // SAFETY: committed just now, and nothing was published (I-12).
-        return Ok(unsafe { operation.finish(arm) });
-    }
-    wait_published(operation, span)
-}
-
-#[cold]
-fn wait_published<O: Operation>(
-    mut operation: Pin<&mut O>,
-    span: Option<Duration>,
-) -> Result<O::Output, Interrupted> {
-    let on_fiber = Context::with_current(|context, fiber| {
-        wait_on_fiber(context, fiber, operation.as_mut(), span)
-    });
-    let waited = match on_fiber {
-        Some(waited) => waited,
-        None => wait_on_thread(operation.as_mut(), span),
+    let mut deadlock = None;
+    // SAFETY: used within this call (I-11).
+    let waited = match unsafe { Context::here() } {
+        Some((context, fiber)) => {
+            let waited = try_or_wait(context, fiber, operation.as_mut(), span, &mut deadlock);
+            // Nothing of it is published, armed or entered any more.
+            context.rest_if_abandoned(fiber);
+            waited
+        }
+        None => wait_outside(operation.as_mut(), span),
     };
     match waited {
-        // SAFETY: the cell was settled on this arm, and everything is retracted (I-12).
+        // SAFETY: committed by `try_now`, or the cell was settled on this arm and everything is
+        // retracted (I-12).
         Waited::Settled(arm) => Ok(unsafe { operation.finish(arm) }),
-        Waited::Refused(deadlock) => Ok(operation.refuse(deadlock)),
+        Waited::Refused => Ok(operation.refuse(deadlock.expect("it was refused because of one"))),
         Waited::Interrupted(reason) => {
             operation.lose();
             Err(reason)
         }
     }
+}
+
+#[inline(always)]
+fn try_or_wait<O: Operation>(
+    context: &Context,
+    fiber: &Header,
+    mut operation: Pin<&mut O>,
+    span: Option<Duration>,
+    deadlock: &mut Option<Deadlock>,
+) -> Waited {
+    context.charge(fiber);
+    let is_free = fiber.is_undisturbed() && context.may_suspend();
+    // To publish it is to try it, but for one who is perhaps not to wait.
+    if !(is_free && operation.is_simple()) {
+        if let Some(arm) = try_once(operation.as_mut()) {
+            return Waited::Settled(arm);
+        }
+        if !is_free && let Some(end) = end_before(context, fiber, operation.name()) {
+            return end;
+        }
+    }
+    wait_on_fiber(context, fiber, operation, span, deadlock)
+}
+
+/// The end of a wait that does not begin. Before anybody can commit: a panic must not lose what
+/// was.
+#[cold]
+fn end_before(context: &Context, fiber: &Header, what: &str) -> Option<Waited> {
+    context.assert_may_suspend(what);
+    let interrupt = context.pending(fiber);
+    interrupt.map(|_| Waited::Interrupted(Interrupted::Cancelled))
+}
+
+#[inline]
+fn try_once<O: Operation>(operation: Pin<&mut O>) -> Option<u16> {
+    // SAFETY: `try_now` moves nothing that must stay, as implementors promise (I-12).
+    unsafe { operation.get_unchecked_mut() }.try_now()
 }
 
 /// Commits `operation` if that is possible at once: if at least one of its arms could commit at
@@ -176,8 +203,9 @@ fn try_published<O: Operation>(mut operation: O) -> Result<O::Output, O> {
     // SAFETY: the cell is in this frame, which `published` retracts before it is left (I-12).
     let committed = match unsafe { published.operation().publish(&cell, 0) } {
         Published::Committed(arm) => Some(arm),
-        Published::Waiting => match wait(&cell, || Some(Waited::Interrupted(Interrupted::Elapsed)))
-        {
+        Published::Waiting => match wait(&mut published, |_| {
+            Some(Waited::Interrupted(Interrupted::Elapsed))
+        }) {
             Waited::Settled(arm) => Some(arm),
             _ => None,
         },
@@ -193,11 +221,12 @@ fn try_published<O: Operation>(mut operation: O) -> Result<O::Output, O> {
     Ok(unsafe { operation.finish(arm) })
 }
 
-/// How a wait ended. Everything is retracted by then.
+/// How a wait ended. Everything is retracted by then. Goes from hand to hand in a register.
+#[derive(Clone, Copy)]
 enum Waited {
     Settled(u16),
     Interrupted(Interrupted),
-    Refused(Deadlock),
+    Refused,
 }
 
 /// The moment for which a performer watches the clock: a limit of its own, or an arm's.
@@ -209,6 +238,7 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
+    #[inline]
     pub(crate) fn of<O: Operation>(
         operation: &O,
         span: Option<Duration>,
@@ -245,61 +275,52 @@ impl Alarm {
     }
 }
 
+#[inline(always)]
 fn wait_on_fiber<O: Operation>(
     context: &Context,
     fiber: &Header,
     operation: Pin<&mut O>,
     span: Option<Duration>,
+    deadlock: &mut Option<Deadlock>,
 ) -> Waited {
-    let waited = wait_switched_out(context, fiber, operation, span);
-    // Nothing of it is published, armed or entered any more.
-    context.rest_if_abandoned(fiber);
-    waited
-}
-
-fn wait_switched_out<O: Operation>(
-    context: &Context,
-    fiber: &Header,
-    operation: Pin<&mut O>,
-    span: Option<Duration>,
-) -> Waited {
-    // Before anybody can commit: a panic must not lose what was.
-    context.assert_may_suspend(operation.name());
-    if context.pending(fiber).is_some() {
-        return Waited::Interrupted(Interrupted::Cancelled);
-    }
     let until = Until::of(context, fiber);
-    let cell = WaitCell::with_end(Waiter::fiber(fiber), until);
+    let cell = WaitCell::with_end(Waiter::fiber(fiber), until, operation.is_simple());
     let mut published = Unpublish::new(operation, &cell);
     // SAFETY: the cell is in this frame, which `published` retracts before it is left (I-12).
     if let Published::Committed(arm) = unsafe { published.operation().publish(&cell, 0) } {
-        return published.end(Waited::Settled(arm));
+        published.retract(Some(arm));
+        return Waited::Settled(arm);
     }
     let alarm = Alarm::of(&*published.operation, span, &|| context.now());
-    let timer = pin!(TimerNode::new());
-    let timer = timer.into_ref();
-    let _armed = alarm.map(|alarm| Armed::new(timer, context, fiber, alarm.at));
+    let timer = pin!(alarm.map(|_| TimerNode::new()));
+    let timer = timer.as_ref().as_pin_ref();
+    let _armed = timer
+        .zip(alarm)
+        .map(|(timer, alarm)| Armed::new(timer, context, fiber, alarm.at));
     let is_limited = alarm.is_some() || until == Until::Limit;
     let waits = published.operation.waits();
     // SAFETY: what it waits for lives as long as the operation, and is forgotten with this frame's
     // guard, before the caller's frame with the operation is left (I-12).
     let stored = waits.map(|waits| unsafe { StoredWaits::new(waits, is_limited) });
     let _noted = stored.map(|stored| Noted::new(fiber, stored));
-    let edge = pin!(Edge::of(fiber, &cell));
+    let edge = pin!(Edge::of(fiber, stored, &cell));
     let entered = edge.as_ref().as_pin_ref().map(|edge| {
         let graph = context.env().id_space().waits();
         // SAFETY: the edge is pinned in this frame, as is what leaves the graph (I-12).
         unsafe { graph.enter(edge) }
     });
-    let (_entered, deadlock) = match entered {
-        None => (None, None),
-        Some(Ok(entered)) => (Some(entered), None),
-        Some(Err(deadlock)) => (None, Some(deadlock)),
+    let (_entered, refused) = match entered {
+        None => (None, false),
+        Some(Ok(entered)) => (Some(entered), false),
+        Some(Err(circle)) => {
+            *deadlock = Some(circle);
+            (None, true)
+        }
     };
     let (mut woken, mut unwinds) = (false, Unwinds::Perhaps);
-    let waited = wait(&cell, || {
-        if let Some(deadlock) = &deadlock {
-            return Some(Waited::Refused(deadlock.clone()));
+    let waited = wait(&mut published, |published| {
+        if refused {
+            return Some(Waited::Refused);
         }
         if mem::replace(&mut woken, true)
             && let Published::Committed(_) = published.operation().look_again(&cell, 0)
@@ -309,25 +330,35 @@ fn wait_switched_out<O: Operation>(
         if context.pending_after(fiber, unwinds).is_some() {
             return Some(Waited::Interrupted(Interrupted::Cancelled));
         }
-        if timer.has_fired() {
+        if timer.is_some_and(|timer| timer.has_fired()) {
             return alarm
                 .and_then(|alarm| alarm.ring(&cell))
                 .map(Waited::Interrupted);
         }
-        unwinds = context.park(fiber, published.name());
+        unwinds = context.park(fiber, published.operation.name());
         None
     });
-    published.end(waited)
+    published.end(waited);
+    waited
+}
+
+#[cold]
+fn wait_outside<O: Operation>(mut operation: Pin<&mut O>, span: Option<Duration>) -> Waited {
+    match try_once(operation.as_mut()) {
+        Some(arm) => Waited::Settled(arm),
+        None => wait_on_thread(operation, span),
+    }
 }
 
 fn wait_on_thread<O: Operation>(operation: Pin<&mut O>, span: Option<Duration>) -> Waited {
     let hooks = thread_hooks(operation.name());
-    let unparker = (hooks.unparker)();
-    let cell = WaitCell::new(Waiter::thread(Arc::clone(&unparker)));
+    let waiter = Waiter::thread((hooks.unparker)());
+    let cell = WaitCell::with_end(waiter, Until::Cancelled, operation.is_simple());
     let mut published = Unpublish::new(operation, &cell);
     // SAFETY: the cell is in this frame, which `published` retracts before it is left (I-12).
     if let Published::Committed(arm) = unsafe { published.operation().publish(&cell, 0) } {
-        return published.end(Waited::Settled(arm));
+        published.retract(Some(arm));
+        return Waited::Settled(arm);
     }
     let alarm = Alarm::of(&*published.operation, span, &|| (hooks.now)());
     let holders = published
@@ -336,7 +367,7 @@ fn wait_on_thread<O: Operation>(operation: Pin<&mut O>, span: Option<Duration>) 
         .is_some_and(|it| it.only_holders);
     let looks_again = (holders || published.operation.arms() > 1).then_some(LOOKS_AGAIN);
     let mut woken = false;
-    let waited = wait(&cell, || {
+    let waited = wait(&mut published, |published| {
         if mem::replace(&mut woken, true)
             && let Published::Committed(_) = published.operation().look_again(&cell, 0)
         {
@@ -352,7 +383,8 @@ fn wait_on_thread<O: Operation>(operation: Pin<&mut O>, span: Option<Duration>) 
         (hooks.park)(longest);
         None
     });
-    published.end(waited)
+    published.end(waited);
+    waited
 }
 
 fn thread_hooks(operation: &str) -> &'static ThreadHooks {
@@ -364,16 +396,20 @@ fn thread_hooks(operation: &str) -> &'static ThreadHooks {
 }
 
 /// Waits until the cell is settled, or `pause` gives an end and withdrawing succeeds.
-fn wait(cell: &WaitCell, mut pause: impl FnMut() -> Option<Waited>) -> Waited {
+#[inline(always)]
+fn wait<'frame, O: Operation>(
+    published: &mut Unpublish<'frame, O>,
+    mut pause: impl FnMut(&mut Unpublish<'frame, O>) -> Option<Waited>,
+) -> Waited {
     let mut spins = 0;
     loop {
-        match cell.state() {
+        match published.cell.state() {
             CellState::Settled(arm) => return Waited::Settled(arm),
             // A partner is about to settle it: a few instructions of another thread.
             CellState::Claimed => spin::relax(&mut spins),
             CellState::Waiting => {
-                if let Some(end) = pause()
-                    && cell.withdraw()
+                if let Some(end) = pause(published)
+                    && published.withdraw()
                 {
                     return end;
                 }
@@ -384,10 +420,23 @@ fn wait(cell: &WaitCell, mut pause: impl FnMut() -> Option<Waited>) -> Waited {
 
 impl Until {
     /// For a wait that `fiber` begins now.
+    #[inline]
     fn of(context: &Context, fiber: &Header) -> Self {
+        let is_plain = fiber.scopes().get().is_null()
+            && fiber.mask().get() == 0
+            && fiber.interrupted().get() == 0;
+        match (is_plain, context.can_unwind()) {
+            (true, true) => Self::Cancelled,
+            (false, true) => Self::inside(fiber),
+            (_, false) => Self::Partner,
+        }
+    }
+
+    /// For one that is inside of something.
+    #[inline(never)]
+    fn inside(fiber: &Header) -> Self {
         let mask = fiber.mask().get();
-        let unwinds = || fiber.interrupted().get() != 0 && unwinding() > Some(UnwindReason::Panic);
-        if !context.env().can_unwind() || unwinds() {
+        if fiber.interrupted().get() != 0 && unwinding() > Some(UnwindReason::Panic) {
             Self::Partner
         } else if TimeoutScope::is_limited(fiber.scopes().get(), mask) {
             Self::Limit
@@ -403,6 +452,7 @@ impl Until {
 pub(crate) struct Noted<'fiber>(&'fiber Header);
 
 impl<'fiber> Noted<'fiber> {
+    #[inline]
     pub(crate) fn new(fiber: &'fiber Header, waits: StoredWaits) -> Self {
         fiber.waits().set(Some(waits));
         Self(fiber)
@@ -410,6 +460,7 @@ impl<'fiber> Noted<'fiber> {
 }
 
 impl Drop for Noted<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.0.waits().set(None);
     }
@@ -419,29 +470,25 @@ impl Drop for Noted<'_> {
 struct Unpublish<'frame, O: Operation> {
     operation: Pin<&'frame mut O>,
     cell: &'frame WaitCell,
-    name: &'static str,
     retracted: bool,
 }
 
 impl<'frame, O: Operation> Unpublish<'frame, O> {
+    #[inline]
     fn new(operation: Pin<&'frame mut O>, cell: &'frame WaitCell) -> Self {
-        let name = operation.name();
         Self {
             operation,
             cell,
-            name,
             retracted: false,
         }
     }
 
+    #[inline]
     fn operation(&mut self) -> Pin<&mut O> {
         self.operation.as_mut()
     }
 
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
+    #[inline]
     fn retract(&mut self, winner: Option<u16>) {
         if !self.retracted {
             self.retracted = true;
@@ -449,25 +496,41 @@ impl<'frame, O: Operation> Unpublish<'frame, O> {
         }
     }
 
-    fn end(mut self, waited: Waited) -> Waited {
+    /// Gives up; false if a partner was faster, or is about to be.
+    #[cold]
+    fn withdraw(&mut self) -> bool {
+        if !self.cell.is_simple() {
+            return self.cell.withdraw();
+        }
+        // Out of its one list, under the lock of that, it is met by nobody any more.
+        self.retract(None);
+        self.cell.state() == CellState::Waiting
+    }
+
+    #[inline]
+    fn end(&mut self, waited: Waited) {
         self.retract(match waited {
             Waited::Settled(arm) => Some(arm),
             _ => None,
         });
-        waited
     }
 }
 
 impl<O: Operation> Drop for Unpublish<'_, O> {
-    /// Does something only when the wait itself unwinds. Then what a partner has committed is taken
-    /// and dropped, as a lock that was handed over is released again.
+    #[inline]
     fn drop(&mut self) {
-        if self.retracted {
-            return;
+        if !self.retracted {
+            self.unwind();
         }
-        match wait(self.cell, || {
-            Some(Waited::Interrupted(Interrupted::Cancelled))
-        }) {
+    }
+}
+
+impl<O: Operation> Unpublish<'_, O> {
+    /// The wait itself unwinds: what a partner has committed is taken and dropped, as a lock that
+    /// was handed over is released again.
+    #[cold]
+    fn unwind(&mut self) {
+        match wait(self, |_| Some(Waited::Interrupted(Interrupted::Cancelled))) {
             Waited::Settled(arm) => {
                 self.retract(Some(arm));
                 // SAFETY: settled on that arm and retracted; `self` ends (I-12).

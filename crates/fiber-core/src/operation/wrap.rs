@@ -52,6 +52,10 @@ macro_rules! pass_on {
             self.operation.waits()
         }
 
+        fn is_simple(&self) -> bool {
+            self.operation.is_simple()
+        }
+
         #[inline]
         fn try_now(&mut self) -> Option<u16> {
             self.operation.try_now()

@@ -78,10 +78,12 @@ impl<'channel, T, S: BorrowMut<Slot<T>>> SendOperation<'channel, T, S> {
 unsafe impl<T, S: BorrowMut<Slot<T>>> Operation for SendOperation<'_, T, S> {
     type Output = Result<(), SendError<T>>;
 
+    #[inline]
     fn name(&self) -> &'static str {
         "sending"
     }
 
+    #[inline]
     fn waits(&self) -> Option<Waits<'_>> {
         Some(Waits {
             resource: self.queue.peers(),
@@ -91,11 +93,17 @@ unsafe impl<T, S: BorrowMut<Slot<T>>> Operation for SendOperation<'_, T, S> {
     }
 
     #[inline]
+    fn is_simple(&self) -> bool {
+        true
+    }
+
+    #[inline]
     fn try_now(&mut self) -> Option<u16> {
         let slot = self.slot.get_mut().borrow_mut();
         self.queue.try_send(slot).then_some(0)
     }
 
+    #[inline(always)]
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
         let this = self.into_ref().get_ref();
         // SAFETY: the node is pinned with the operation that it is a part of (I-12).
@@ -107,30 +115,38 @@ unsafe impl<T, S: BorrowMut<Slot<T>>> Operation for SendOperation<'_, T, S> {
         unsafe { this.queue.publish_send(node, slot, cell, base) }
     }
 
+    #[inline]
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
         if winner.is_none() {
             self.queue.retract_send(&self.node);
         }
     }
 
+    #[inline]
     unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
         let this = self.into_ref().get_ref();
         // SAFETY: the operation is committed and retracted, so nobody reaches the slot (I-12).
         let left = unsafe { &mut *this.slot.get() }.borrow_mut().take();
-        // Whoever commits takes the value; only the end of the channel leaves it.
-        match left {
-            None => {
-                mailbox::charge_sender(&this.queue);
-                Ok(())
-            }
-            Some(value) => Err(SendError(value)),
-        }
+        sent(&this.queue, left)
     }
 }
 
 impl<T, S> fmt::Debug for SendOperation<'_, T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendOperation").finish_non_exhaustive()
+    }
+}
+
+/// What has come of a send that is settled, and has `left` this.
+#[inline]
+pub(super) fn sent<T>(queue: &Queue<T>, left: Slot<T>) -> Result<(), SendError<T>> {
+    // Whoever commits takes the value; only the end of the channel leaves it.
+    match left {
+        None => {
+            mailbox::charge_sender(queue);
+            Ok(())
+        }
+        Some(value) => Err(SendError(value)),
     }
 }
 
@@ -164,10 +180,12 @@ impl<'channel, T> RecvOperation<'channel, T> {
 unsafe impl<T> Operation for RecvOperation<'_, T> {
     type Output = Result<T, RecvError>;
 
+    #[inline]
     fn name(&self) -> &'static str {
         self.name
     }
 
+    #[inline]
     fn waits(&self) -> Option<Waits<'_>> {
         Some(Waits {
             resource: self.queue.peers(),
@@ -177,10 +195,16 @@ unsafe impl<T> Operation for RecvOperation<'_, T> {
     }
 
     #[inline]
+    fn is_simple(&self) -> bool {
+        true
+    }
+
+    #[inline]
     fn try_now(&mut self) -> Option<u16> {
         self.queue.try_recv(self.slot.get_mut()).then_some(0)
     }
 
+    #[inline(always)]
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
         let this = self.into_ref().get_ref();
         // SAFETY: the node is pinned with the operation that it is a part of (I-12).
@@ -190,18 +214,25 @@ unsafe impl<T> Operation for RecvOperation<'_, T> {
         unsafe { this.queue.publish_recv(node, this.slot.get(), cell, base) }
     }
 
+    #[inline]
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
         if winner.is_none() {
             self.queue.retract_recv(&self.node);
         }
     }
 
+    #[inline]
     unsafe fn finish(self: Pin<&mut Self>, _arm: u16) -> Self::Output {
         // SAFETY: the operation is committed and retracted, so nobody reaches the slot (I-12).
-        let slot = unsafe { &mut *self.slot.get() };
-        // Whoever commits fills the slot; only the end of the channel leaves it empty.
-        slot.take().ok_or(RecvError)
+        received(unsafe { &mut *self.slot.get() }.take())
     }
+}
+
+/// What has come of a receive that is settled, and has left this in its slot.
+#[inline]
+pub(super) fn received<T>(slot: Slot<T>) -> Result<T, RecvError> {
+    // Whoever commits fills the slot; only the end of the channel leaves it empty.
+    slot.ok_or(RecvError)
 }
 
 impl<T> fmt::Debug for RecvOperation<'_, T> {

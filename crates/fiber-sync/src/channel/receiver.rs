@@ -2,12 +2,15 @@
 
 use core::{iter::FusedIterator, panic::Location, time::Duration};
 
-use fiber_core::operation::{perform, perform_until, try_perform};
+use fiber_core::{
+    operation::{perform, perform_until, try_perform},
+    park::charge,
+};
 
 use super::{
     ends::{Rx, handle},
     error::{RecvError, RecvTimeoutError, TryRecvError},
-    operation::{Held, RecvOperation},
+    operation::{Held, RecvOperation, received},
     queue_handle,
     shared::Queue,
 };
@@ -46,10 +49,35 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// When the channel is closed and nothing is left.
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
-        perform(self.recv_operation())
+        self.recv_from(Location::caller())
+    }
+
+    /// [`Receiver::recv`] for somebody who called from `site`.
+    #[inline(always)]
+    fn recv_from(&self, site: &'static Location<'static>) -> Result<T, RecvError> {
+        match self.end.capacity {
+            0 => perform(self.receiving(site)),
+            _ => self.recv_buffered(site),
+        }
+    }
+
+    /// Most are received at once, which needs no operation.
+    #[inline]
+    fn recv_buffered(&self, site: &'static Location<'static>) -> Result<T, RecvError> {
+        charge();
+        let mut slot = None;
+        if self.end.try_recv(&mut slot) {
+            return received(slot);
+        }
+        self.recv_waiting(site)
+    }
+
+    #[inline(never)]
+    fn recv_waiting(&self, site: &'static Location<'static>) -> Result<T, RecvError> {
+        perform(self.receiving(site))
     }
 
     /// Receives a value if one is there. Never suspends.
@@ -107,6 +135,7 @@ impl<T> Receiver<T> {
         }
     }
 
+    #[inline(always)]
     const fn receiving(&self, site: &'static Location<'static>) -> RecvOperation<'_, T> {
         RecvOperation::new(Held::Borrowed(&self.end), RECEIVING, site)
     }
@@ -134,8 +163,9 @@ pub struct Iter<'receiver, T> {
 impl<T> Iterator for Iter<'_, T> {
     type Item = T;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<T> {
-        perform(self.receiver.receiving(self.site)).ok()
+        self.receiver.recv_from(self.site).ok()
     }
 }
 
@@ -166,8 +196,9 @@ pub struct IntoIter<T> {
 impl<T> Iterator for IntoIter<T> {
     type Item = T;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<T> {
-        perform(self.receiver.receiving(self.site)).ok()
+        self.receiver.recv_from(self.site).ok()
     }
 }
 

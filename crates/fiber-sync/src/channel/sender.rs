@@ -2,14 +2,17 @@
 
 use core::{pin::pin, time::Duration};
 
-use fiber_core::operation::{perform, perform_pinned, try_perform};
+use fiber_core::{
+    operation::{perform, perform_pinned, try_perform},
+    park::charge,
+};
 
 use super::{
     ends::{Tx, handle},
     error::{SendError, SendTimeoutError, TrySendError},
-    operation::{Held, SendOperation},
+    operation::{Held, SendOperation, sent},
     queue_handle,
-    shared::Queue,
+    shared::{Queue, Slot},
 };
 
 /// Sends values. Cloned for more senders; when the last one is dropped the channel is closed, and
@@ -37,10 +40,31 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When the channel is closed; the error has the value.
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        perform(self.send_operation(value))
+        // Most are sent at once, and need no operation, which would be built in memory first.
+        charge();
+        let mut slot = Some(value);
+        if self.end.try_send(&mut slot) {
+            return sent(&self.end, slot);
+        }
+        match self.end.capacity {
+            0 => perform(self.sending(slot)),
+            _ => self.send_waiting(slot),
+        }
+    }
+
+    #[inline(never)]
+    #[track_caller]
+    fn send_waiting(&self, slot: Slot<T>) -> Result<(), SendError<T>> {
+        perform(self.sending(slot))
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    const fn sending(&self, slot: Slot<T>) -> SendOperation<'_, T> {
+        SendOperation::new(Held::Borrowed(&self.end), slot)
     }
 
     /// Sends `value` if that is possible at once. Never suspends.
@@ -78,7 +102,7 @@ impl<T> Sender<T> {
     /// Sending `value`, as an operation, which owns the value until it is sent.
     #[track_caller]
     pub fn send_operation(&self, value: T) -> SendOperation<'_, T> {
-        SendOperation::new(Held::Borrowed(&self.end), Some(value))
+        self.sending(Some(value))
     }
 
     /// Sending, as an operation that has this handle in it; see

@@ -113,7 +113,7 @@ impl<T> Queue<T> {
 
     /// Sends what is in `slot`; true if that is settled: the slot is empty, or the channel is
     /// closed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn try_send(&self, slot: &mut Slot<T>) -> bool {
         let mut state = self.lock_to_send();
         if state.closed {
@@ -144,6 +144,7 @@ impl<T> Queue<T> {
     /// # Safety
     /// `slot` points to a full slot; it, `node` and `cell` stay in place until
     /// [`Queue::retract_send`], and nobody but partners touches the slot meanwhile (I-12).
+    #[inline(always)]
     pub(super) unsafe fn publish_send(
         &self,
         node: Pin<&WaitNode>,
@@ -191,7 +192,7 @@ impl<T> Queue<T> {
     }
 
     /// Receives into `slot`; true if that is settled: the slot is full, or the channel is closed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn try_recv(&self, slot: &mut Slot<T>) -> bool {
         let mut state = self.state.lock();
         *slot = state.buffer.pop_front();
@@ -214,6 +215,7 @@ impl<T> Queue<T> {
     /// # Safety
     /// `slot` points to an empty slot; it, `node` and `cell` stay in place until
     /// [`Queue::retract_recv`], and nobody but partners touches the slot meanwhile (I-12).
+    #[inline(always)]
     pub(super) unsafe fn publish_recv(
         &self,
         node: Pin<&WaitNode>,
@@ -342,6 +344,7 @@ impl<T> State<T> {
     }
 
     /// Gives the place that became free in the buffer to the sender that waits longest.
+    #[inline]
     fn refill(&mut self) {
         if let Match::Partner(sender) = self.sending.find(None) {
             // SAFETY: it waits in `sending`, and nobody else reaches its slot while it is taken
@@ -358,6 +361,7 @@ impl<T> State<T> {
 ///
 /// # Safety
 /// `to` is the slot of a receiver of `T` that is held in place, and nobody else reaches it.
+#[inline]
 unsafe fn fill<T>(to: *mut (), from: &mut Slot<T>) {
     // SAFETY: the caller's promise (I-12). It was empty, so nothing is dropped here.
     let to = unsafe { &mut *to.cast::<Slot<T>>() };
@@ -368,6 +372,7 @@ unsafe fn fill<T>(to: *mut (), from: &mut Slot<T>) {
 ///
 /// # Safety
 /// `from` is the slot of a sender of `T` that is held in place, and nobody else reaches it.
+#[inline]
 unsafe fn empty<T>(from: *mut ()) -> Slot<T> {
     // SAFETY: the caller's promise (I-12).
     let from = unsafe { &mut *from.cast::<Slot<T>>() };

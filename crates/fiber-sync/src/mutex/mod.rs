@@ -15,10 +15,7 @@ use core::{
     time::Duration,
 };
 
-use fiber_core::{
-    operation::{Dead, Holder, perform, perform_until},
-    park::charge,
-};
+use fiber_core::operation::{Dead, Holder, perform, perform_until};
 
 pub use self::{
     guard::{MutexGuard, OwnedMutexGuard},
@@ -98,22 +95,22 @@ impl<T: ?Sized> Mutex<T> {
     /// caller, or is the caller, so that the lock would never become free; and when it was
     /// abandoned with its process. Who waits already is told of that, too: a plain thread within a
     /// second.
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.lock_from(Location::caller())
     }
 
     /// [`Mutex::lock`] for somebody who called from `site`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock_from(
         &self,
         site: &'static Location<'static>,
     ) -> LockResult<MutexGuard<'_, T>> {
         // A free lock needs no operation, which would be built in memory first.
-        charge();
+        let holder = Holder::charged(site);
         if self.raw.try_lock() {
-            self.raw.holder().set(site);
+            self.raw.holder().set_to(holder);
             return Ok(self.locked()?);
         }
         self.lock_taken(site)
@@ -210,6 +207,7 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// The guard of a caller that has just got the lock.
+    #[inline]
     fn locked(&self) -> Result<MutexGuard<'_, T>, PoisonError<MutexGuard<'_, T>>> {
         self.poison.mark(MutexGuard::new(self))
     }

@@ -46,6 +46,10 @@ unsafe impl<'mutex, T: ?Sized> Operation for LockOperation<'mutex, T> {
         self.acquire.waits()
     }
 
+    fn is_simple(&self) -> bool {
+        self.acquire.is_simple()
+    }
+
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
         self.acquire.try_now()

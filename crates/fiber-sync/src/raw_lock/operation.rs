@@ -112,11 +112,16 @@ unsafe impl Operation for Acquire<'_> {
         })
     }
 
+    fn is_simple(&self) -> bool {
+        true
+    }
+
     #[inline]
     fn try_now(&mut self) -> Option<u16> {
         (self.lock.try_lock() || self.is_hopeless()).then_some(0)
     }
 
+    #[inline]
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
         let (this, node) = self.node();
         // SAFETY: node and cell stay until `retract`, by the caller's promise (I-12).
@@ -130,6 +135,7 @@ unsafe impl Operation for Acquire<'_> {
         this.conclude(published, cell, base)
     }
 
+    #[inline]
     fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
         if winner.is_none() {
             let (this, node) = self.node();
