@@ -7,6 +7,7 @@ extern crate alloc;
 
 mod bench;
 mod clients;
+mod count;
 mod demo;
 mod differential;
 mod gdb;
@@ -34,6 +35,7 @@ cargo xtask <command>
   test [STEP…]    every check of the project, or only the steps named (--list shows them)
   ci [STEP…]      the same
   bench [NAME…]   costs beside those of peers, as tables (--rounds R: 5 unless given)
+  count           instructions of the hot paths, beside those written down (--write does that)
   prove …         promises, tried in full size: connections, load, drain, operations
   sanitize …      tests under the sanitizers of nightly's compiler: address, thread
   tidy            the rules of the house that rustfmt and clippy do not see
@@ -69,6 +71,7 @@ fn run(words: &[&str]) -> Result<(), String> {
         }
         ["test" | "ci", names @ ..] => runner::run(&Workspace::load()?, &steps::select(names)?),
         ["bench", words @ ..] => bench::run(&Workspace::load()?, words),
+        ["count", words @ ..] => count::run(&Workspace::load()?, words),
         ["prove", words @ ..] => prove::run(&Workspace::load()?, words),
         ["sanitize", words @ ..] => sanitize::run(&Workspace::load()?, words),
         ["tidy"] => tidy(&Workspace::load()?),

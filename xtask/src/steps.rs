@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::runner::Action::{Call, Cargo};
 use crate::runner::{Log, Outcome, Step};
 use crate::workspace::{Workspace, cargo};
-use crate::{clients, differential, gdb, layers, prove, purity, tidy};
+use crate::{clients, count, differential, gdb, layers, prove, purity, tidy};
 
 /// In this order: what is quick to fail comes first.
 #[rustfmt::skip]
@@ -47,6 +47,8 @@ const STEPS: &[Step] = &[
     Step { name: "doc", about: "rustdoc, no warning", action: Cargo(
         &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")]) },
     Step { name: "valgrind", about: "memcheck of a fiber smoke test", action: Call(valgrind) },
+    Step { name: "count", about: "instructions of the hot paths, 3 % more at most", action: Call(
+        count::step) },
     Step { name: "gdb", about: "the debugger's script lists parked fibers", action: Call(
         gdb::check) },
     Step { name: "pipelined", about: "1000 connections x 100 requests at once", action: Call(
