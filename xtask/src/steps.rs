@@ -20,6 +20,8 @@ const STEPS: &[Step] = &[
     Step { name: "purity", about: "the core knows no system", action: Call(purity_step) },
     Step { name: "nextest", about: "all tests", action: Cargo(
         &["nextest", "run", "--workspace"], &[]) },
+    Step { name: "abort", about: "cancels in a program whose panics abort", action: Cargo(
+        &["run", "--profile", "abort", "-p", "fiber", "--example", "panic_abort"], &[]) },
     Step { name: "doctests", about: "the examples in the docs", action: Cargo(
         &["test", "--doc", "--workspace"], &[]) },
     Step { name: "laws-ring", about: "the laws of a host, on io_uring", action: Cargo(

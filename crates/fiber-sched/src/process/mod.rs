@@ -26,10 +26,11 @@ use core::{fmt, ptr};
 
 use fiber_core::{
     Id, Stale,
+    cancel::cancelled_operation,
     context::Context,
     fiber::{JoinHandle, Reason},
-    operation::Operation,
-    park::park,
+    operation::{Operation, perform},
+    park::{checkpoint, mask},
     process::{Owner, Record, Stage},
     registry::IdSpace,
 };
@@ -225,12 +226,12 @@ pub fn fail(why: impl Into<Arc<str>>) {
     }
 }
 
-/// [`fail`], for a main function that has nothing more to do: unwinds, by whatever ends it.
-pub(crate) fn fail_now(why: Arc<str>) -> ! {
+/// [`fail`], for a main function that has nothing more to do: unwinds, by whatever ends it. Returns
+/// where nothing unwinds, and what is left then is to return.
+pub(crate) fn fail_now(why: Arc<str>) {
     fail(why);
-    loop {
-        park();
-    }
+    mask(|| perform(cancelled_operation()));
+    checkpoint();
 }
 
 impl Owner for Process {
