@@ -11,8 +11,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use fiber::{
-    Fiber, FiberBuilder, Id, JoinHandle, Process, ProcessBuilder, ProcessHandle, Reason, Runtime,
-    operation::perform, sleep, yield_now,
+    End, Fiber, FiberBuilder, Id, JoinHandle, Process, ProcessBuilder, ProcessHandle, Reason,
+    Runtime, operation::perform, sleep, yield_now,
 };
 
 use crate::support::{run_to_the_end, seeds};
@@ -137,6 +137,7 @@ fn run(program: impl Program, moment: u64, number: usize) -> Hit {
         let process = process.process();
         let exit = perform(process.end_operation());
         assert!(exit.report.is_clean(), "{exit}");
+        assert!(!matches!(exit.end, End::Panicked(_)), "{exit}");
     }
     for check in cast.checks {
         check();
@@ -210,6 +211,22 @@ fn fibers_of(processes: &[Process]) -> Vec<Fiber> {
 /// Waits for a fiber that may have been killed.
 pub(crate) fn join_killed<T>(fiber: JoinHandle<T>) -> Option<T> {
     fiber.join().ok()
+}
+
+/// Counts who is alive.
+pub(crate) struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Says what was being tried when a test fails.

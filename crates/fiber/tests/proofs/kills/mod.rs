@@ -3,6 +3,7 @@
 mod choices;
 mod echo;
 mod everywhere;
+mod supervisors;
 mod tree;
 
-use everywhere::{Cast, join_killed, kill_everywhere};
+use everywhere::{Alive, Cast, join_killed, kill_everywhere};

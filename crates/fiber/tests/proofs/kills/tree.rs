@@ -8,23 +8,7 @@ use core::{
 
 use fiber::{Process, mask, scope, sleep, spawn, sync::channel::bounded, yield_now};
 
-use super::{Cast, join_killed, kill_everywhere};
-
-/// Counts who is alive.
-struct Alive(Arc<AtomicUsize>);
-
-impl Alive {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
+use super::{Alive, Cast, join_killed, kill_everywhere};
 
 fn leaf(alive: &Arc<AtomicUsize>) {
     let _alive = Alive::new(alive);
