@@ -1,7 +1,11 @@
 //! The cache server with its acceptor, its supervisor and its connections: whoever is killed, at
-//! whatever moment, no answer is wrong, nobody stays counted, and the port is free again.
+//! whatever moment, no answer is wrong, nobody stays counted, and the port is free again. One client
+//! does not leave: the drain is over before it is gone, and its connection ends with the server.
 
-use core::time::Duration;
+use core::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use cache::{Limits, server::Service};
 use fiber::{Process, io::TcpListener, sleep};
@@ -24,6 +28,15 @@ fn be_client(client: usize) {
     }
 }
 
+/// Begins with a request and stays until it is hung up on.
+fn stay() {
+    let Ok(stream) = connect() else { return };
+    let _ = ask(&stream, "set k 0 0 9\r\nhalf", usize::MAX);
+}
+
+/// How often a drain was over before everybody had gone.
+static CUT_SHORT: AtomicUsize = AtomicUsize::new(0);
+
 fn server(cast: &mut Cast) {
     let cache = new_cache();
     let served = alloc::sync::Arc::clone(&cache);
@@ -32,7 +45,9 @@ fn server(cast: &mut Cast) {
         let (drain, _serving) = start(&served, Service::new(Limits::default()));
         sleep(Duration::from_millis(1));
         drain.begin();
-        let _ = drain.wait(Duration::from_millis(1));
+        if !drain.wait(Duration::from_millis(1)) {
+            CUT_SHORT.fetch_add(1, Ordering::Relaxed);
+        }
         // What is left are its children, and end with it.
     });
     for client in 0..CLIENTS {
@@ -41,6 +56,7 @@ fn server(cast: &mut Cast) {
             be_client(client);
         });
     }
+    cast.other(stay);
     cast.check(move || {
         assert_eq!(cache.server().connections(), 0);
         drop(TcpListener::bind(address()).expect("the port is free again"));
@@ -50,4 +66,9 @@ fn server(cast: &mut Cast) {
 #[test]
 fn a_kill_at_any_moment_of_the_server_hurts_nobody_else() {
     kill_everywhere("the cache server", server);
+    let cut_short = CUT_SHORT.load(Ordering::Relaxed);
+    assert!(
+        cut_short > 100,
+        "the kills came before the end of the drain"
+    );
 }

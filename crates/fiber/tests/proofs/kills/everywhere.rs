@@ -7,7 +7,10 @@
 //! checks must hold, and the run must have nothing left: no fiber, no stack, no id.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 use std::thread;
 
 use fiber::{
@@ -150,7 +153,7 @@ fn wait_for(moment: u64, processes: &[ProcessHandle<()>]) -> bool {
     let runtime = Runtime::current().unwrap();
     let resumes = || runtime.stats().workers[0].resumes;
     let first = resumes();
-    let (mut own, mut before) = (0, 0);
+    let (mut own, mut before) = (0, u64::MAX);
     loop {
         if processes
             .iter()
@@ -163,13 +166,20 @@ fn wait_for(moment: u64, processes: &[ProcessHandle<()>]) -> bool {
             return true;
         }
         if now == before {
-            // Nobody is ready: time must pass.
-            sleep(core::time::Duration::from_micros(1));
+            pass_time(&runtime);
         } else {
             yield_now();
         }
         (own, before) = (own + 1, now);
     }
+}
+
+/// Nobody is ready: lets a microsecond pass. Not by sleeping through it: whoever is woken by its
+/// end would wake others, and they others, before the next look.
+fn pass_time(runtime: &Runtime) {
+    let over = runtime.env().now() + Duration::from_micros(1);
+    while runtime.env().now() < over {}
+    sleep(Duration::ZERO);
 }
 
 /// Kills the process, or else the fiber, of this number.

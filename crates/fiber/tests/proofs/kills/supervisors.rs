@@ -17,7 +17,7 @@ use core::{
 use fiber::{
     Process,
     supervisor::{ChildError, ChildSpec, Restart, Shutdown, Strategy, Supervisor},
-    sync::channel::{Receiver, Sender, bounded, oneshot},
+    sync::channel::{Receiver, Sender, oneshot, rendezvous},
 };
 
 use super::{Alive, Cast, kill_everywhere};
@@ -41,7 +41,7 @@ impl World {
     fn new(alive: &Arc<AtomicUsize>) -> Self {
         Self {
             alive: Arc::clone(alive),
-            desks: core::array::from_fn(|_| bounded(1)),
+            desks: core::array::from_fn(|_| rendezvous()),
         }
     }
 
