@@ -153,8 +153,8 @@ fn wait_for(moment: u64, processes: &[ProcessHandle<()>]) -> bool {
     let runtime = Runtime::current().unwrap();
     let resumes = || runtime.stats().workers[0].resumes;
     let first = resumes();
-    let (mut own, mut before) = (0, u64::MAX);
-    loop {
+    let (mut before, mut idle) = (0, 0);
+    for own in 0.. {
         if processes
             .iter()
             .all(|process| process.process().has_ended())
@@ -165,17 +165,24 @@ fn wait_for(moment: u64, processes: &[ProcessHandle<()>]) -> bool {
         if now >= moment {
             return true;
         }
-        if now == before {
-            pass_time(&runtime);
-        } else {
+        // Who is new, or was woken by another worker, runs one round later.
+        idle = if now == before { idle + 1 } else { 0 };
+        before = now;
+        if idle < ROUNDS {
             yield_now();
+        } else {
+            pass_time(&runtime);
+            idle = 0;
         }
-        (own, before) = (own + 1, now);
     }
+    false
 }
 
-/// Nobody is ready: lets a microsecond pass. Not by sleeping through it: whoever is woken by its
-/// end would wake others, and they others, before the next look.
+/// After so many rounds in which nobody has run nobody is ready.
+const ROUNDS: u32 = 4;
+
+/// Lets a microsecond pass, while nobody is ready. Not by sleeping through it: whoever is woken
+/// meanwhile would wake others, and they others, before the next look.
 fn pass_time(runtime: &Runtime) {
     let over = runtime.env().now() + Duration::from_micros(1);
     while runtime.env().now() < over {}
