@@ -507,6 +507,9 @@ impl Header {
         self.waiting_for().set("nothing: it was abandoned");
         loop {
             Context::with_fiber("rest", |context, _| {
+                // Only here does a fiber leave its worker inside of a `no_suspend`; it does so for
+                // ever, and the others may suspend.
+                context.no_suspend_depth().set(0);
                 // SAFETY: it runs on its own stack (I-11). If it unwinds, that stays set aside.
                 unsafe { context.switch_out(self, context.is_unwinding()) };
             });

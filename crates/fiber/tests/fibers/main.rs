@@ -14,6 +14,7 @@ mod futures;
 mod joins;
 mod locals;
 mod masks;
+mod no_suspend;
 mod panics;
 mod stacks;
 #[expect(dead_code, reason = "the tests of the scheduler use more of it")]

@@ -5,14 +5,14 @@ use core::{cell::RefCell, panic::AssertUnwindSafe, time::Duration};
 use std::{panic, thread};
 
 use fiber::{
-    End, Exit, ExitReason, FiberBuilder, Process, choose,
+    End, Exit, ExitReason, FiberBuilder, Process, WorkerId, charge, choose,
     core::{
         Context,
         operation::{Fate, never},
         park::shield,
     },
     io::TcpListener,
-    mask,
+    mask, no_suspend,
     operation::perform,
     park, scope, sleep, spawn, spawn_when,
     sync::channel,
@@ -23,9 +23,13 @@ use fiber::{
     yield_now,
 };
 
-use crate::{support::Count, world::losing};
+use crate::{
+    support::Count,
+    world::{losing, losing_on_linux},
+};
 
-const GRACE: Duration = Duration::from_millis(5);
+/// Long enough for a worker of a busy machine to come to its next turn.
+const GRACE: Duration = Duration::from_millis(25);
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Catches whatever unwinds it, for ever, and lets some time pass in between.
@@ -345,7 +349,7 @@ fn a_lock_works_again_when_its_guard_was_with_somebody_who_goes_on() {
 #[test]
 fn a_plain_thread_that_waits_for_what_an_abandoned_fiber_holds_is_told() {
     let (done, is_done) = std::sync::mpsc::channel();
-    crate::world::losing_on_linux(2, 1, move || {
+    losing_on_linux(2, 1, move || {
         let held = Held::new();
         let (locked, is_locked) = channel::bounded(1);
         let process = Process::builder()
@@ -378,4 +382,26 @@ fn scopeguard<F: FnMut()>(run: F) -> impl Drop {
     }
 
     OnDrop(run)
+}
+
+#[test]
+fn a_region_without_suspension_ends_for_its_worker_with_the_fiber_that_is_abandoned_in_it() {
+    // Nobody but another thread could abandon it meanwhile.
+    losing_on_linux(2, 1, || {
+        let exit = kill(|ready| {
+            let there = FiberBuilder::new().worker(WorkerId(1));
+            let busy = there.spawn(move || {
+                ready.send(()).unwrap();
+                no_suspend(|| {
+                    loop {
+                        charge();
+                    }
+                });
+            });
+            busy.unwrap().join().unwrap();
+        });
+        assert_eq!(exit.report.fibers_running, 0, "{exit}");
+        let there = FiberBuilder::new().worker(WorkerId(1));
+        there.spawn(|| sleep(GRACE)).unwrap().join().unwrap();
+    });
 }

@@ -8,7 +8,10 @@ use fiber::{
     FiberBuilder, JoinHandle, Process,
     core::operation::Fate,
     park, sleep, spawn, spawn_local,
-    sync::{Barrier, LockError, Mutex, PoisonError, RwLock, Semaphore, channel},
+    sync::{
+        Barrier, LockError, Mutex, PoisonError, RwLock, Semaphore,
+        channel::{self, SendError, TryRecvError, credit},
+    },
     yield_now,
 };
 
@@ -244,5 +247,72 @@ fn what_a_killed_process_had_of_others_goes_back_to_them() {
         let other = Arc::clone(&barrier);
         let second = spawn(move || other.wait().is_leader());
         assert_ne!(barrier.wait().is_leader(), second.join().unwrap());
+    });
+}
+
+#[test]
+fn the_credit_of_a_process_that_dies_goes_to_who_waits_for_one() {
+    type End = fn(&Process);
+    everywhere(|| {
+        let ends: [End; 2] = [|it| it.cancel("over"), |it| it.kill("over")];
+        for end in ends {
+            let (sender, receiver) = credit::in_batches(2, 2);
+            let (theirs, (held, is_held)) = (sender.clone(), channel::bounded(1));
+            let process = Process::builder().spawn(move || {
+                // One is on its way, one in its hand, and one is waited for.
+                theirs.send(1).unwrap();
+                let _credit = theirs.credit().unwrap();
+                held.send(()).unwrap();
+                theirs.send(2).unwrap();
+            });
+            let process = process.unwrap();
+            is_held.recv().unwrap();
+            let other = sender.clone();
+            let waits = spawn(move || other.send(3));
+            settle();
+            assert_eq!((sender.available(), waits.is_finished()), (0, false));
+            end(process.process());
+            process.join().unwrap_err();
+            waits.join().unwrap().unwrap();
+            // What was committed is there, and what was not is not; then the window is whole.
+            assert_eq!((receiver.recv(), receiver.recv()), (Ok(1), Ok(3)));
+            assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+            assert_eq!(sender.available(), receiver.window());
+        }
+    });
+}
+
+#[test]
+fn the_credits_that_a_receiver_owes_are_paid_by_the_others_when_its_process_dies() {
+    everywhere(|| {
+        let (sender, receiver) = credit::in_batches(4, 2);
+        let (theirs, (took, has_taken)) = (receiver.clone(), channel::bounded(1));
+        let process = Process::builder().spawn(move || {
+            took.send(theirs.recv().unwrap()).unwrap();
+            park();
+        });
+        sender.send(1).unwrap();
+        assert_eq!(has_taken.recv(), Ok(1));
+        let process = process.unwrap();
+        process.kill("over");
+        process.join().unwrap_err();
+        assert_eq!(sender.available(), 3, "one is owed");
+        sender.send(2).unwrap();
+        assert_eq!(receiver.recv(), Ok(2));
+        assert_eq!(sender.available(), 4);
+        // The last one closes it, and who waits for a credit is told.
+        let last = Process::builder().spawn(move || {
+            let _receiver = receiver;
+            park();
+        });
+        for number in 0..4 {
+            sender.send(number).unwrap();
+        }
+        let waits = spawn(move || sender.credit().map(drop));
+        settle();
+        let last = last.unwrap();
+        last.kill("over");
+        last.join().unwrap_err();
+        assert_eq!(waits.join().unwrap(), Err(SendError(())));
     });
 }

@@ -207,8 +207,9 @@ fn a_death_is_told_when_all_is_closed_on(io: Io) {
                     let there = FiberBuilder::new().worker(WorkerId(worker));
                     there.spawn(move || drop(opens())).unwrap()
                 };
-                let fibers = [opens(0), opens(1)];
-                fibers.map(|fiber| fiber.join().unwrap());
+                for fiber in [opens(0), opens(1)] {
+                    fiber.join().unwrap();
+                }
             });
             process.unwrap().join().unwrap();
             assert_eq!(holdings().0, before);
