@@ -1,25 +1,35 @@
 //! What every benchmark program here has in common, whichever runtime it measures.
 //!
-//! A program is a table of [`Workload`]s and a way to run one; [`program`] makes a command of it:
+//! A program is a table of [`Workload`]s, a way to run one, and the protocols that it serves;
+//! [`program`] makes a command of it:
 //!
 //! | call | does |
 //! |---|---|
-//! | `PROGRAM` or `PROGRAM list` | prints a line `NAME WORKERS` for each workload: `yield_2 1,2` |
+//! | `PROGRAM` or `PROGRAM list` | prints a line `NAME WORKERS` for each workload: `yield_2 1,2`, and `serve-PROTOCOL 1` for each protocol |
 //! | `PROGRAM bench NAME WORKERS N` | runs N ops on so many workers; prints one line of JSON |
+//! | `PROGRAM serve PROTOCOL PORT` | serves on the loopback with one worker, says `READY`, and goes on until it is killed |
 //!
 //! `cargo xtask bench` runs the programs in turn and compares them. What one op of each workload is
 //! stands in [`names`]; to add one, name it there and write it for each runtime that can do it.
+//! Servers are put under load by the program `bench-load`. What peers speak is in [`protocol`].
 #![expect(clippy::print_stdout, reason = "benchmark programs answer on stdout")]
 
 mod arguments;
 pub mod meter;
 pub mod names;
+pub mod protocol;
+pub mod work;
 
-use core::fmt;
-use std::{env, process::ExitCode};
+use core::{error::Error, net::SocketAddr};
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use crate::arguments::{Call, parse};
 pub use crate::meter::{Measured, Meter};
+pub use crate::protocol::Protocol;
 
 /// Something that a program can measure.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +39,7 @@ pub struct Workload<B> {
     pub name: &'static str,
     /// With how many workers it makes sense.
     pub workers: &'static [u16],
-    /// What runs a number of ops of it, in whatever form its runtime wants.
+    /// What runs and measures a number of ops of it, in whatever form its runtime wants.
     pub body: B,
 }
 
@@ -45,36 +55,84 @@ pub struct Job<B> {
     pub ops: u64,
 }
 
+/// What else may be asked of a program: to serve.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Service {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// On which port of the loopback.
+    pub port: u16,
+}
+
+impl Service {
+    /// Where to listen.
+    pub fn address(self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+}
+
+/// What may go wrong, to be told on stderr.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
 /// The `main` of a benchmark program.
-pub fn program<B: Copy, E: fmt::Display>(
+pub fn program<B: Copy>(
     table: &[Workload<B>],
-    run: impl FnOnce(Job<B>) -> Result<Measured, E>,
+    run: impl FnOnce(Job<B>) -> Result<Measured, Failure>,
+    protocols: &[Protocol],
+    serve: impl FnOnce(Service) -> Result<(), Failure>,
 ) -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match parse(table, &arguments) {
+    let done = match parse(table, protocols, &arguments) {
         Ok(Call::List) => {
-            for workload in table {
-                let workers: Vec<_> = workload.workers.iter().map(u16::to_string).collect();
-                println!("{} {}", workload.name, workers.join(","));
-            }
-            ExitCode::SUCCESS
+            list(table, protocols);
+            Ok(())
         }
-        Ok(Call::Bench(job)) => match run(job) {
-            Ok(measured) => {
-                println!("{measured}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::FAILURE
-            }
-        },
+        Ok(Call::Bench(job)) => run(job).map(|measured| println!("{measured}")),
+        Ok(Call::Serve(service)) => serve(service),
         Err(complaint) => {
             eprintln!("{complaint}");
-            ExitCode::from(2)
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn list<B>(table: &[Workload<B>], protocols: &[Protocol]) {
+    for workload in table {
+        let workers: Vec<_> = workload.workers.iter().map(u16::to_string).collect();
+        println!("{} {}", workload.name, workers.join(","));
+    }
+    for protocol in protocols {
+        println!("serve-{} 1", protocol.name());
+    }
+}
+
+/// Says that a server listens, to whoever has started it.
+///
+/// # Errors
+/// When nobody reads it.
+pub fn say_ready() -> io::Result<()> {
+    let mut out = io::stdout();
+    out.write_all(b"READY\n")?;
+    out.flush()
+}
+
+/// Measures a body that does exactly the ops it is asked for: `timed!(ops => body(ops))`.
+#[macro_export]
+macro_rules! timed {
+    ($ops:ident => $body:expr) => {{
+        let meter = $crate::Meter::start();
+        $body;
+        meter.stop($ops)
+    }};
 }
 
 /// `total` ops in `parts` shares that differ by one at the most.

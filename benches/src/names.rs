@@ -34,6 +34,21 @@ pub const SELECT_2: &str = "select_2";
 pub const TIMER_CANCEL: &str = "timer_cancel";
 /// [`PINGPONG`] whose asking side waits 10 s at the most for each answer.
 pub const TIMEOUT_WAIT: &str = "timeout_wait";
+/// A task that sleeps for 1 to 1000 ms, from its spawn to its join; all of them at once.
+pub const TIMER_SLEEP: &str = "timer_sleep";
+/// The same with tasks that have no stack while they sleep.
+pub const TIMER_SLEEP_WHEN: &str = "timer_sleep_when";
+/// A task that is spawned and waits at one gate with all others, on a stack of 64 KiB where a
+/// runtime lets one choose. The time is that until all wait; also measured are the memory that each
+/// has, and what ending them takes.
+pub const MEM: &str = "mem";
+/// The same with tasks that have no stack while they wait.
+pub const MEM_WHEN: &str = "mem_when";
+/// One task of a tree: each spawns 10 and adds up what they return; ops are the leaves asked for,
+/// costs are per task.
+pub const SKYNET: &str = "skynet";
+/// One piece of work, of which 1000 tasks have shares after Zipf's law.
+pub const ZIPF: &str = "zipf";
 
 /// A process that does nothing, from its spawn to the end of its death.
 pub const PROCESS: &str = "process";

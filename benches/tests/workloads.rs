@@ -1,25 +1,11 @@
 //! Every program runs every workload that it lists, and answers as drivers expect it to.
 
-use std::process::{Command, Output};
+mod support;
 
-const PROGRAMS: &[&str] = &[
-    env!("CARGO_BIN_EXE_fiber-bench"),
-    env!("CARGO_BIN_EXE_floor-bench"),
-    #[cfg(feature = "peers")]
-    env!("CARGO_BIN_EXE_tokio-bench"),
-];
+use support::{PROGRAMS, ask, said};
 
 /// Enough for every task of a workload to have something to do, and no multiple of anything.
 const OPS: &str = "1009";
-
-fn ask(program: &str, arguments: &[&str]) -> Output {
-    let output = Command::new(program).args(arguments).output();
-    output.expect("the program was built for this test")
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("it speaks in UTF-8")
-}
 
 #[test]
 fn every_workload_that_is_listed_runs() {
@@ -27,7 +13,7 @@ fn every_workload_that_is_listed_runs() {
         let list = said(&ask(program, &[]));
         assert_eq!(list, said(&ask(program, &["list"])));
         assert!(list.lines().count() >= 3, "{program}: {list}");
-        for line in list.lines() {
+        for line in list.lines().filter(|line| !line.starts_with("serve-")) {
             let (name, workers) = line.split_once(' ').expect("a name and numbers");
             for workers in workers.split(',') {
                 let output = ask(program, &["bench", name, workers, OPS]);
@@ -39,7 +25,11 @@ fn every_workload_that_is_listed_runs() {
                     last.starts_with("{\"ns_per_op\":") && last.ends_with('}'),
                     "{call}"
                 );
-                for key in ["cpu_ns_per_op", "wall_ms", "peak_rss_mb"] {
+                let mut keys = vec!["cpu_ns_per_op", "wall_ms", "peak_rss_mb"];
+                if name.starts_with("mem") {
+                    keys.extend(["rss_per_task", "pte_per_task", "teardown_ns_per_op"]);
+                }
+                for key in keys {
                     assert!(last.contains(&format!("\"{key}\":")), "{call}");
                 }
             }
@@ -48,11 +38,16 @@ fn every_workload_that_is_listed_runs() {
 }
 
 #[test]
-fn a_workload_that_does_not_exist_fails_with_a_reason() {
+fn a_workload_or_a_protocol_that_does_not_exist_fails_with_a_reason() {
     for program in PROGRAMS {
-        let output = ask(program, &["bench", "no_such_thing", "1", "1"]);
-        assert_eq!(output.status.code(), Some(2));
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(complaint.contains("no_such_thing"), "{complaint}");
+        for arguments in [
+            &["bench", "no_such_thing", "1", "1"][..],
+            &["serve", "no_such_thing", "1"],
+        ] {
+            let output = ask(program, arguments);
+            assert_eq!(output.status.code(), Some(2));
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(complaint.contains("no_such_thing"), "{complaint}");
+        }
     }
 }

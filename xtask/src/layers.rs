@@ -92,7 +92,18 @@ const TABLE: [Allowed; 10] = [
     },
     Allowed {
         package: "benches",
-        normal: &["corosensei", "fiber", "host-linux", "libc", "tokio"],
+        normal: &[
+            "cache",
+            "corosensei",
+            "echo",
+            "fiber",
+            "host-linux",
+            "io-uring",
+            "libc",
+            "may",
+            "rustix",
+            "tokio",
+        ],
         dev: &[],
     },
     Allowed {

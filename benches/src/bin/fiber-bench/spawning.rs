@@ -1,6 +1,11 @@
-//! Fibers that yield, and fibers that do nothing.
+//! Fibers that yield, fibers that do nothing, and trees of them.
 
-use benches::{names::BATCH, pieces, shares};
+use benches::{
+    Measured, Meter,
+    names::BATCH,
+    pieces, shares,
+    work::{PIECES_AT_ONCE, branches, tree_sum, tree_tasks, uneven_shares, work},
+};
 use fiber::{spawn, yield_now};
 
 use crate::join_all;
@@ -29,4 +34,36 @@ pub(crate) fn batches(ops: u64) {
         fibers.extend((0..batch).map(|_| spawn(|| ())));
         join_all(fibers.drain(..));
     }
+}
+
+pub(crate) fn tree(leaves: u64) -> Measured {
+    let meter = Meter::start();
+    assert_eq!(sum(0, leaves), tree_sum(leaves));
+    meter.stop(tree_tasks(leaves))
+}
+
+/// The leaves' numbers, added up by a fiber for each branch.
+fn sum(first: u64, leaves: u64) -> u64 {
+    if leaves <= 1 {
+        return first * leaves;
+    }
+    let mut fibers = Vec::with_capacity(10);
+    fibers.extend(branches(first, leaves).map(|(first, leaves)| spawn(move || sum(first, leaves))));
+    let sums = fibers.into_iter().map(|fiber| fiber.join());
+    sums.map(|sum| sum.expect("it only adds")).sum()
+}
+
+pub(crate) fn uneven(ops: u64) {
+    let worker = |pieces| {
+        spawn(move || {
+            for piece in 0..pieces {
+                work();
+                if piece % PIECES_AT_ONCE == 0 {
+                    yield_now();
+                }
+            }
+        })
+    };
+    let fibers: Vec<_> = uneven_shares(ops).into_iter().map(worker).collect();
+    join_all(fibers);
 }

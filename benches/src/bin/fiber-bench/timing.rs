@@ -1,8 +1,9 @@
-//! Limits of time that are not reached.
+//! Limits of time that are not reached, and sleep.
 
 use core::{hint::black_box, time::Duration};
 
-use fiber::{spawn, timeout};
+use benches::work::sleeps;
+use fiber::{operation, sleep, spawn, spawn_when, timeout};
 
 use crate::{
     channels::{answer, sides},
@@ -27,4 +28,14 @@ pub(crate) fn round_trips_in_time(ops: u64) {
         }
     });
     join_all([asking, answering]);
+}
+
+pub(crate) fn sleepers(ops: u64) {
+    let sleepers = sleeps(ops).map(|time| spawn(move || sleep(time)));
+    join_all(sleepers.collect::<Vec<_>>());
+}
+
+pub(crate) fn sleepers_without_stacks(ops: u64) {
+    let sleepers = sleeps(ops).map(|time| spawn_when(operation::timeout(time), |()| ()));
+    join_all(sleepers.collect::<Vec<_>>());
 }

@@ -5,23 +5,25 @@ extern crate alloc;
 
 mod channels;
 mod locks;
+mod memory;
+mod serving;
 mod spawning;
 mod timing;
 
-use core::{error::Error, pin::Pin};
+use core::pin::Pin;
 use std::process::ExitCode;
 
-use benches::{Job, Measured, Meter, Workload, names, program};
+use benches::{Failure, Job, Measured, Protocol, Workload, names, program, timed};
 use tokio::{
     runtime::{Builder, Runtime},
     task::JoinHandle,
 };
 
 /// Runs so many ops, in a task.
-type Body = fn(u64) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+type Body = fn(u64) -> Pin<Box<dyn Future<Output = Measured> + Send>>;
 
 macro_rules! boxed {
-    ($($body:tt)+) => { |ops| Box::pin($($body)+(ops)) };
+    ($($body:tt)+) => { |ops| Box::pin(async move { timed!(ops => $($body)+(ops).await) }) };
 }
 
 #[rustfmt::skip]
@@ -44,20 +46,19 @@ const TABLE: &[Workload<Body>] = &[
     Workload { name: names::TIMER_CANCEL, workers: &[1], body: boxed!(timing::limits) },
     Workload { name: names::TIMEOUT_WAIT, workers: &[1],
         body: boxed!(timing::round_trips_in_time) },
+    Workload { name: names::TIMER_SLEEP, workers: &[1, 2], body: boxed!(timing::sleepers) },
+    Workload { name: names::MEM, workers: &[1], body: |ops| Box::pin(memory::parked(ops)) },
+    Workload { name: names::SKYNET, workers: &[1, 2], body: |ops| Box::pin(spawning::tree(ops)) },
+    Workload { name: names::ZIPF, workers: &[1, 2], body: boxed!(spawning::uneven) },
 ];
 
 fn main() -> ExitCode {
-    program(TABLE, run)
+    program(TABLE, run, &[Protocol::Echo, Protocol::Mc], serving::serve)
 }
 
-fn run(job: Job<Body>) -> Result<Measured, Box<dyn Error>> {
+fn run(job: Job<Body>) -> Result<Measured, Failure> {
     let runtime = runtime(job.workers)?;
-    let measured = runtime.block_on(runtime.spawn(async move {
-        let meter = Meter::start();
-        (job.body)(job.ops).await;
-        meter.stop(job.ops)
-    }));
-    Ok(measured?)
+    Ok(runtime.block_on(runtime.spawn((job.body)(job.ops)))?)
 }
 
 fn runtime(workers: u16) -> Result<Runtime, std::io::Error> {

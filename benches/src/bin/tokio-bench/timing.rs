@@ -1,7 +1,8 @@
-//! Limits of time that are not reached.
+//! Limits of time that are not reached, and sleep.
 
 use core::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
+use benches::work::sleeps;
 use tokio::{
     spawn,
     time::{sleep, timeout},
@@ -37,4 +38,9 @@ pub(crate) async fn round_trips_in_time(ops: u64) {
         }
     });
     join_all([asking, answering]).await;
+}
+
+pub(crate) async fn sleepers(ops: u64) {
+    let sleepers = sleeps(ops).map(|time| spawn(sleep(time)));
+    join_all(sleepers.collect::<Vec<_>>()).await;
 }
