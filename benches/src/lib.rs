@@ -3,11 +3,13 @@
 //! A program is a table of [`Workload`]s, a way to run one, and the protocols that it serves;
 //! [`program`] makes a command of it:
 //!
-//! | call | does |
-//! |---|---|
-//! | `PROGRAM` or `PROGRAM list` | prints a line `NAME WORKERS` for each workload: `yield_2 1,2`, and `serve-PROTOCOL 1` for each protocol |
-//! | `PROGRAM bench NAME WORKERS N` | runs N ops on so many workers; prints one line of JSON |
-//! | `PROGRAM serve PROTOCOL PORT` | serves on the loopback with one worker, says `READY`, and goes on until it is killed |
+//! ```text
+//! PROGRAM [list]                 a line for each workload, `yield_2 1,2`: its name, and with how
+//!                                many workers; and for each protocol, `serve-echo 1`
+//! PROGRAM bench NAME WORKERS N   runs N ops on so many workers; prints one line of JSON
+//! PROGRAM serve PROTOCOL PORT    serves on the loopback with one worker: says `READY`, and goes on
+//!                                until it is killed
+//! ```
 //!
 //! `cargo xtask bench` runs the programs in turn and compares them. What one op of each workload is
 //! stands in [`names`]; to add one, name it there and write it for each runtime that can do it.

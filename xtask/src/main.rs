@@ -34,7 +34,7 @@ cargo xtask <command>
   demo            serve a load with the cache, then simulate it 200 times
   test [STEP…]    every check of the project, or only the steps named (--list shows them)
   ci [STEP…]      the same
-  bench [NAME…]   costs beside those of peers, as tables (--rounds R: 5 unless given)
+  bench [NAME…]   costs beside the floor, with --peers beside peers too (--rounds R)
   count           instructions of the hot paths, beside those written down (--write does that)
   prove …         promises, tried in full size: connections, load, drain, operations
   sanitize …      tests under the sanitizers of nightly's compiler: address, thread

@@ -21,18 +21,21 @@ impl Pins {
         self.numbers.len()
     }
 
-    /// Programs started from now on run on the first `count` of them.
-    pub(super) fn confine(&self, count: usize) -> Result<(), String> {
+    /// Runs `work`; programs that it starts stay on `count` processors from the `first` on.
+    pub(super) fn confined<T>(
+        &self,
+        first: usize,
+        count: usize,
+        work: impl FnOnce() -> Result<T, String>,
+    ) -> Result<T, String> {
         let mut set = CpuSet::new();
-        for number in self.numbers.iter().take(count) {
+        for number in self.numbers.iter().skip(first).take(count) {
             set.set(*number);
         }
-        apply(&set)
-    }
-
-    /// Programs started from now on run on any of them.
-    pub(super) fn release(&self) -> Result<(), String> {
-        apply(&self.all)
+        apply(&set)?;
+        let result = work();
+        apply(&self.all)?;
+        result
     }
 }
 
