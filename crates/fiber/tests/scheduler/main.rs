@@ -14,3 +14,4 @@ mod placement;
 mod random;
 mod runtimes;
 mod support;
+mod waking;
