@@ -338,7 +338,6 @@ impl Claim<'_> {
     }
 
     /// Settles the cell on `arm` and wakes the performer. The value has been moved before.
-    #[inline]
     pub fn commit(self, arm: u16) {
         self.cell.waiter.wake();
         self.settle(arm);

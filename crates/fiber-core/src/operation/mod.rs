@@ -64,9 +64,10 @@ use crate::{env::Instant, timeout::Elapsed};
 
 /// Something that one can block on.
 ///
-/// A performer calls, on one pinned value: `prepare` once; `try_now`; if that gives nothing,
-/// `publish` once; then, whenever it is woken for nothing, `look_again`; then `retract` once; and
-/// in the end `finish` after a commit, `refuse` after a deadlock, `lose` after anything else.
+/// A performer calls, on one pinned value: `prepare` once; `try_now`, but perhaps not if it
+/// `is_simple`; if that gives nothing, `publish` once; then, whenever it is woken for nothing,
+/// `look_again`; then `retract` once; and in the end `finish` after a commit, `refuse` after a
+/// deadlock, `lose` after anything else.
 ///
 /// A primitive with one arm implements `name`, `try_now`, `publish`, `retract` and `finish`; the
 /// other methods are for combinators, and for locks.

@@ -119,10 +119,7 @@ fn wait_for<O: Operation>(
     // SAFETY: used within this call (I-11).
     let waited = match unsafe { Context::here() } {
         Some((context, fiber)) => {
-            let waited = try_or_wait(context, fiber, operation.as_mut(), span, &mut deadlock);
-            // Nothing of it is published, armed or entered any more.
-            context.rest_if_abandoned(fiber);
-            waited
+            try_or_wait(context, fiber, operation.as_mut(), span, &mut deadlock)
         }
         None => wait_outside(operation.as_mut(), span),
     };
@@ -157,7 +154,10 @@ fn try_or_wait<O: Operation>(
             return end;
         }
     }
-    wait_on_fiber(context, fiber, operation, span, deadlock)
+    let waited = wait_on_fiber(context, fiber, operation, span, deadlock);
+    // Nothing of it is published, armed or entered any more.
+    context.rest_if_abandoned(fiber);
+    waited
 }
 
 /// The end of a wait that does not begin. Before anybody can commit: a panic must not lose what
@@ -317,29 +317,65 @@ fn wait_on_fiber<O: Operation>(
             (None, true)
         }
     };
-    let (mut woken, mut unwinds) = (false, Unwinds::Perhaps);
-    let waited = wait(&mut published, |published| {
-        if refused {
-            return Some(Waited::Refused);
-        }
-        if mem::replace(&mut woken, true)
-            && let Published::Committed(_) = published.operation().look_again(&cell, 0)
-        {
-            return None;
-        }
-        if context.pending_after(fiber, unwinds).is_some() {
-            return Some(Waited::Interrupted(Interrupted::Cancelled));
-        }
-        if timer.is_some_and(|timer| timer.has_fired()) {
-            return alarm
-                .and_then(|alarm| alarm.ring(&cell))
-                .map(Waited::Interrupted);
-        }
-        unwinds = context.park(fiber, published.operation.name());
-        None
-    });
+    let ends = Ends {
+        refused,
+        alarm,
+        timer,
+    };
+    let waited = sit_out(context, fiber, &mut published, ends);
     published.end(waited);
     waited
+}
+
+/// What ends a wait, besides a partner and a cancel.
+struct Ends<'frame> {
+    /// It would close a circle.
+    refused: bool,
+    alarm: Option<Alarm>,
+    timer: Option<Pin<&'frame TimerNode>>,
+}
+
+/// [`wait`] on a fiber, written out: a closure might be left as a frame of its own.
+#[inline(always)]
+fn sit_out<O: Operation>(
+    context: &Context,
+    fiber: &Header,
+    published: &mut Unpublish<'_, O>,
+    ends: Ends<'_>,
+) -> Waited {
+    let (mut woken, mut unwinds, mut spins) = (false, Unwinds::Perhaps, 0);
+    loop {
+        let cell = published.cell;
+        let end = match cell.state() {
+            CellState::Settled(arm) => return Waited::Settled(arm),
+            CellState::Claimed => {
+                spin::relax(&mut spins);
+                continue;
+            }
+            CellState::Waiting if ends.refused => Some(Waited::Refused),
+            CellState::Waiting => {
+                if mem::replace(&mut woken, true)
+                    && let Published::Committed(_) = published.operation().look_again(cell, 0)
+                {
+                    continue;
+                }
+                if context.pending_after(fiber, unwinds).is_some() {
+                    Some(Waited::Interrupted(Interrupted::Cancelled))
+                } else if ends.timer.is_some_and(|timer| timer.has_fired()) {
+                    let interrupted = ends.alarm.and_then(|alarm| alarm.ring(cell));
+                    interrupted.map(Waited::Interrupted)
+                } else {
+                    unwinds = context.park(fiber, published.operation.name());
+                    None
+                }
+            }
+        };
+        if let Some(end) = end
+            && published.withdraw()
+        {
+            return end;
+        }
+    }
 }
 
 #[cold]

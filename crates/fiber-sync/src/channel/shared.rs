@@ -197,7 +197,9 @@ impl<T> Queue<T> {
         let mut state = self.state.lock();
         *slot = state.buffer.pop_front();
         if slot.is_some() {
-            state.refill();
+            if !state.sending.is_empty() {
+                state.refill();
+            }
             return true;
         }
         if let Match::Partner(sender) = state.sending.find(None) {
