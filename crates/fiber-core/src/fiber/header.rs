@@ -258,7 +258,8 @@ impl Header {
         self.vtable.begin.is_none_or(|begin| begin(this, context))
     }
 
-    pub(super) fn queue_at_home(&self) {
+    /// For the one who was told to by the wake word.
+    pub(crate) fn queue_at_home(&self) {
         let home = self.home.get().expect("a parked fiber has been started");
         // SAFETY: the fiber is suspended and nobody else may queue it, so its runtime, which
         // waits for all of its fibers, is alive, and the inbox keeps itself alive from here (I-11).

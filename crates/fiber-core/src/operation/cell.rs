@@ -339,8 +339,19 @@ impl Claim<'_> {
 
     /// Settles the cell on `arm` and wakes the performer. The value has been moved before.
     pub fn commit(self, arm: u16) {
-        self.cell.waiter.wake();
+        let WaiterKind::Fiber(header) = self.cell.waiter.0 else {
+            self.cell.waiter.wake();
+            return self.settle(arm);
+        };
+        // SAFETY: the cell is claimed, so the fiber cannot leave its wait (I-12).
+        let parked = unsafe { header.as_ref() }.wake_word().notify();
+        // Settled before it is queued, which may take a call of the system: it would wait for that
+        // on its own worker.
         self.settle(arm);
+        if parked {
+            // SAFETY: the fiber is suspended, and nobody but us may queue it (I-11).
+            unsafe { header.as_ref() }.queue_at_home();
+        }
     }
 
     /// Settles the caller's own cell, which needs no waking.
