@@ -340,6 +340,39 @@ fn a_fiber_that_joins_itself_is_told_so() {
 }
 
 #[test]
+fn a_circle_is_found_among_hundreds_who_wait() {
+    run(|| {
+        let waiting = || {
+            let long = spawn(park);
+            (long.fiber().clone(), spawn(move || long.join()))
+        };
+        let others: Vec<_> = (0..600).map(|_| waiting()).collect();
+        let (slot, seen) = (Rc::new(RefCell::new(None)), Rc::new(Cell::new(None)));
+        let (place, told) = (Rc::clone(&slot), Rc::clone(&seen));
+        let first = spawn_local(move || {
+            while place.borrow().is_none() {
+                yield_now();
+            }
+            let second: fiber_sched::JoinHandle<()> = place.borrow_mut().take().unwrap();
+            told.set(Some(matches!(second.join(), Err(ExitReason::Deadlock(_)))));
+        });
+        let second = spawn_local(move || first.join().unwrap());
+        for _ in 0..20 {
+            yield_now();
+        }
+        *slot.borrow_mut() = Some(second);
+        while seen.get().is_none() {
+            yield_now();
+        }
+        assert_eq!(seen.get(), Some(true));
+        for (fiber, waiter) in others {
+            fiber.unpark();
+            waiter.join().unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
 fn scoped_fibers_borrow_and_end_before_the_scope_does() {
     run(|| {
         let mut numbers = vec![1, 2, 3];

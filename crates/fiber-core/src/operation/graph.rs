@@ -20,6 +20,7 @@ use core::{
     cell::Cell,
     fmt,
     marker::PhantomPinned,
+    mem,
     panic::Location,
     pin::Pin,
     ptr::{self, NonNull},
@@ -35,7 +36,11 @@ use crate::{fiber::Header, id::Id, spin::SpinLock};
 /// So many fibers that wait for each other are looked at; a longer chain is not followed.
 const SEARCH_MAX: usize = 512;
 
+/// How many buckets there are without memory of their own.
 const BUCKETS: usize = 64;
+/// How many edges there are for each bucket before there are more buckets, and how many times more.
+const CROWD: usize = 2;
+const GROWTH: usize = 4;
 
 /// The fibers of one world that wait for others.
 pub(crate) struct WaitGraph {
@@ -43,7 +48,10 @@ pub(crate) struct WaitGraph {
 }
 
 struct Edges {
-    buckets: [*const Edge; BUCKETS],
+    first: [*const Edge; BUCKETS],
+    /// Instead of those, once there are many edges; a power of two. As many as were ever needed.
+    more: Vec<*const Edge>,
+    len: usize,
     /// The number of the search that is under way.
     search: u64,
 }
@@ -139,7 +147,9 @@ impl WaitGraph {
     pub(crate) const fn new() -> Self {
         Self {
             edges: SpinLock::new_static(Edges {
-                buckets: [ptr::null(); BUCKETS],
+                first: [ptr::null(); BUCKETS],
+                more: Vec::new(),
+                len: 0,
                 search: 0,
             }),
         }
@@ -153,11 +163,30 @@ impl WaitGraph {
     /// was dropped, or [`WaitGraph::leave`] called instead (I-12).
     pub(crate) unsafe fn enter<'a>(&'a self, edge: Pin<&'a Edge>) -> Result<Entered<'a>, Deadlock> {
         let mut edges = self.edges.lock();
+        if edges.is_crowded() {
+            drop(edges);
+            self.grow();
+            edges = self.edges.lock();
+        }
         if let Some(deadlock) = edges.search(&edge) {
             return Err(deadlock);
         }
         edges.insert(&edge);
         Ok(Entered { graph: self, edge })
+    }
+
+    /// Makes more buckets. Memory is taken and given back without the lock.
+    #[cold]
+    fn grow(&self) {
+        let len = self.edges.lock().buckets().len() * GROWTH;
+        let mut more = Vec::with_capacity(len);
+        more.resize(len, ptr::null());
+        let mut edges = self.edges.lock();
+        // Somebody else may have been faster.
+        if edges.is_crowded() {
+            edges.take_buckets(&mut more);
+        }
+        drop(edges);
     }
 
     /// Takes `edge` out, if it was entered.
@@ -173,34 +202,71 @@ impl Drop for Entered<'_> {
 }
 
 impl Edges {
-    fn bucket(fiber: Id) -> usize {
-        fiber.key() as usize % BUCKETS
+    fn buckets(&self) -> &[*const Edge] {
+        match self.more.is_empty() {
+            true => &self.first,
+            false => &self.more,
+        }
+    }
+
+    fn bucket(&mut self, fiber: Id) -> &mut *const Edge {
+        let buckets: &mut [_] = match self.more.is_empty() {
+            true => &mut self.first,
+            false => &mut self.more,
+        };
+        &mut buckets[fiber.key() as usize & (buckets.len() - 1)]
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.len >= self.buckets().len() * CROWD
+    }
+
+    /// Puts all edges into `more` buckets; those before are there afterwards.
+    fn take_buckets(&mut self, more: &mut Vec<*const Edge>) {
+        let first = self.first;
+        mem::swap(&mut self.more, more);
+        let before = match more.is_empty() {
+            true => &first[..],
+            false => &more[..],
+        };
+        self.len = 0;
+        for &bucket in before {
+            let mut at = reach(bucket);
+            while let Some(edge) = at {
+                at = reach(edge.next.get());
+                self.insert(edge);
+            }
+        }
     }
 
     fn insert(&mut self, edge: &Edge) {
-        let bucket = &mut self.buckets[Self::bucket(edge.fiber())];
+        self.len += 1;
+        let bucket = self.bucket(edge.fiber());
         edge.next.set(*bucket);
         *bucket = edge;
     }
 
     fn remove(&mut self, edge: &Edge) {
-        let bucket = &mut self.buckets[Self::bucket(edge.fiber())];
-        if ptr::eq(*bucket, edge) {
-            *bucket = edge.next.get();
-            return;
-        }
+        let bucket = self.bucket(edge.fiber());
+        let mut before: Option<&Edge> = None;
         let mut at = reach(*bucket);
-        while let Some(before) = at {
-            if ptr::eq(before.next.get(), edge) {
-                before.next.set(edge.next.get());
-                return;
+        while let Some(other) = at {
+            if ptr::eq(other, edge) {
+                match before {
+                    None => *bucket = edge.next.get(),
+                    Some(before) => before.next.set(edge.next.get()),
+                }
+                self.len -= 1;
+                break;
             }
-            at = reach(before.next.get());
+            before = Some(other);
+            at = reach(other.next.get());
         }
     }
 
     fn find(&self, fiber: Id) -> Option<&Edge> {
-        let mut at = reach(self.buckets[Self::bucket(fiber)]);
+        let buckets = self.buckets();
+        let mut at = reach(buckets[fiber.key() as usize & (buckets.len() - 1)]);
         while let Some(edge) = at {
             if edge.fiber() == fiber {
                 return Some(edge);
