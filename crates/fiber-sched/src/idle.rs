@@ -59,6 +59,11 @@ impl Idle {
     /// one who was called has not risen yet.
     pub(crate) fn call_one(&self) -> Option<WorkerId> {
         loom_fence();
+        // Who falls asleep after this look sees what was pushed before it.
+        let nobody = |word: &AtomicU64| word.load(Ordering::SeqCst) == 0;
+        if self.words.iter().all(nobody) {
+            return None;
+        }
         if self.calling.load(Ordering::SeqCst) || self.calling.swap(true, Ordering::SeqCst) {
             return None;
         }
