@@ -6,6 +6,7 @@ use alloc::{
 };
 use core::mem;
 
+use crossbeam_utils::CachePadded;
 use fiber_core::{
     context::{Context, StackUse},
     env::{ThreadNumber, Unpark},
@@ -34,7 +35,7 @@ pub(crate) struct Lane {
     pub(crate) taken: AtomicBool,
     /// Fibers of this worker that were woken elsewhere, or placed here from elsewhere. Bound: the
     /// fibers of the runtime.
-    pub(crate) inbox: RemoteQueue,
+    pub(crate) inbox: CachePadded<RemoteQueue>,
     /// Fibers that may start anywhere. Bound: the fibers of the runtime.
     unstarted: SpinLock<Bands>,
     unstarted_lens: [AtomicUsize; 3],
@@ -52,9 +53,9 @@ pub(crate) struct Lane {
     lost: AtomicBool,
     unparker: SpinLock<Option<Arc<dyn Unpark>>>,
     /// Written by the worker alone.
-    pub(crate) counters: Counters,
+    pub(crate) counters: CachePadded<Counters>,
     /// Wake-ups of this worker by others.
-    pub(crate) wakes: Wakes,
+    pub(crate) wakes: CachePadded<Wakes>,
     /// How deep stacks were used here; the worker's copy for others.
     pub(crate) stack_use: SpinLock<Vec<StackUse>>,
 }
@@ -81,7 +82,7 @@ impl Lane {
             this: Weak::clone(this),
             dedicated,
             taken: AtomicBool::new(false),
-            inbox: RemoteQueue::new(),
+            inbox: CachePadded::new(RemoteQueue::new()),
             unstarted: SpinLock::new(Bands::new()),
             unstarted_lens: core::array::from_fn(|_| AtomicUsize::new(0)),
             cancels: SpinLock::new(Vec::new()),
@@ -92,8 +93,8 @@ impl Lane {
             sweeps: Sweeps::new(),
             lost: AtomicBool::new(false),
             unparker: SpinLock::new(None),
-            counters: Counters::default(),
-            wakes: Wakes::default(),
+            counters: CachePadded::default(),
+            wakes: CachePadded::default(),
             stack_use: SpinLock::new(Vec::new()),
         })
     }
