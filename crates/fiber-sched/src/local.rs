@@ -44,7 +44,12 @@ impl Local {
             self.spread(context, fiber);
         } else {
             self.lane.push_unstarted(fiber);
-            self.shared.wake_one_idle();
+            let is_next = self.lane.unstarted_len() == 1 && !context.has_ready();
+            if !is_next || !self.shared.is_watched() {
+                self.shared.wake_one_idle();
+            }
+            // Else it runs here as soon as its spawner waits, as for its end. If that does not wait
+            // the watchdog calls somebody.
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) closed_world: bool,
     /// The workers that share their work, then the dedicated ones.
     pub(crate) lanes: Vec<CachePadded<Arc<Lane>>>,
+    /// How many of them share.
+    sharing: usize,
     pub(crate) gate: Gate,
     pub(crate) quiet: Quiet,
     pub(crate) idle: CachePadded<Idle>,
@@ -72,6 +74,7 @@ pub(crate) struct Shared {
     fault: SpinLock<Option<RunFault>>,
     pub(crate) rest: Rest,
     pub(crate) watching: SpinLock<Option<Arc<dyn Watching>>>,
+    pub(crate) watched: AtomicBool,
     asleep_told: AtomicBool,
     asleep_reported: AtomicUsize,
     abandoned: AtomicBool,
@@ -100,6 +103,7 @@ impl Shared {
             process,
             closed_world,
             lanes,
+            sharing: usize::from(workers),
             gate: Gate::new(all),
             quiet: Quiet::new(all),
             idle: CachePadded::new(Idle::new(usize::from(workers))),
@@ -111,6 +115,7 @@ impl Shared {
             fault: SpinLock::new(None),
             rest: Rest::new(),
             watching: SpinLock::new(None),
+            watched: AtomicBool::new(false),
             asleep_told: AtomicBool::new(false),
             asleep_reported: AtomicUsize::new(0),
             abandoned: AtomicBool::new(false),
@@ -126,8 +131,7 @@ impl Shared {
 
     /// The workers that share their work.
     pub(crate) fn sharing(&self) -> &[CachePadded<Arc<Lane>>] {
-        let dedicated = self.lanes.iter().rev().take_while(|lane| lane.dedicated);
-        &self.lanes[..self.lanes.len() - dedicated.count()]
+        &self.lanes[..self.sharing]
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -238,6 +242,11 @@ impl Shared {
                 lane.push_cancel(descriptor);
             }
         }
+    }
+
+    /// Whether a watchdog looks at the workers.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
     }
 
     /// Puts a fiber on one worker for good.

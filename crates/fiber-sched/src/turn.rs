@@ -245,6 +245,11 @@ impl<'worker> Turn<'worker> {
             self.rounds.nobody_passed();
             return self.run_ready(Priority::Normal, len.min(max));
         }
+        let unstarted_len = unstarted.iter().sum::<usize>();
+        if unstarted_len > 0 && len + unstarted_len > 1 {
+            // One of them may have been put here without a call, see `Local::place`.
+            self.shared().wake_one_idle();
+        }
         let quotas = self.rounds.plan(ready, unstarted, max);
         let bands = Priority::ALL.into_iter().zip(quotas);
         bands

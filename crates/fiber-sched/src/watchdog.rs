@@ -6,6 +6,9 @@
 //! hog, and is reported with where it is. A worker that sleeps in the kernel while a fiber is
 //! running is reported, too: nobody else runs there meanwhile.
 //!
+//! It also calls a sleeping worker for fibers that were left to a worker to start next, and that it
+//! has not started.
+//!
 //! The workers do nothing for it but count their turns and resumes. While all of them sleep the
 //! watchdog sleeps as well.
 
@@ -97,6 +100,7 @@ pub(crate) fn start(
     match watch.start(PERIOD, lookout) {
         Ok(watching) => {
             *shared.watching.lock() = Some(Arc::from(watching));
+            shared.watched.store(true, Ordering::Relaxed);
             Some(Guard(Arc::clone(shared)))
         }
         Err(error) => {
@@ -212,6 +216,10 @@ impl Watched for Lookout {
             self.look_at(watch, WorkerId(worker), lane, looks, log);
         }
         drop(taken);
+        // Its worker would have started it, but runs a fiber that does not wait.
+        if self.shared.has_stealable() {
+            self.shared.wake_one_idle();
+        }
         let lanes = &self.shared.lanes;
         if self
             .shared
