@@ -22,6 +22,7 @@ mod idle;
 mod inbox;
 mod join_set;
 mod lane;
+mod linger;
 mod local;
 mod place;
 mod primitive;

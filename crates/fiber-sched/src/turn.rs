@@ -9,7 +9,7 @@
 //! its budget up.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::{iter, mem};
+use core::{hint, iter, mem};
 
 use fiber_core::{
     context::{Context, Resumed},
@@ -20,6 +20,7 @@ use fiber_core::{
 use crate::{
     counters::Counters,
     error::RunFault,
+    linger::{LOOKS, Linger},
     local::Local,
     report::ParkedFiber,
     rounds::Rounds,
@@ -53,6 +54,7 @@ pub(crate) struct Turn<'worker> {
     /// Whether it has risen, and what it was called for may be left to others.
     risen: bool,
     rounds: Rounds,
+    linger: Linger,
     /// Until when it is known whether the worker was busy.
     accounted: Instant,
     /// How many measured stacks others know of.
@@ -72,6 +74,7 @@ impl<'worker> Turn<'worker> {
             told_asleep: false,
             risen: false,
             rounds: Rounds::default(),
+            linger: Linger::default(),
             accounted: context.now(),
             stack_samples: 0,
         }
@@ -132,7 +135,11 @@ impl<'worker> Turn<'worker> {
         let turned = self.host_turn(wait);
         self.accounted = if waits { self.context.now() } else { before };
         let asleep = self.accounted.saturating_since(before);
-        counters.sleeps.add(u64::from(waits));
+        if waits {
+            counters.sleeps.add(1);
+            let called = !self.local.lane.inbox.is_empty();
+            self.linger.slept(asleep, called);
+        }
         counters.spent(busy, asleep, self.accounted);
         turned
     }
@@ -346,7 +353,7 @@ impl<'worker> Turn<'worker> {
 
     /// Nothing to run here: steals, or says how long the host may wait.
     fn idle(&mut self) -> Wait {
-        if self.steal() {
+        if self.steal() || self.linger() {
             return Wait::No;
         }
         let (shared, lane) = (&self.local.shared, &self.local.lane);
@@ -369,6 +376,20 @@ impl<'worker> Turn<'worker> {
             None if self.context.has_staged() => Wait::No,
             None => self.fall_quiet(),
         }
+    }
+
+    /// Looks a little longer for what others send, where that pays; true if something has come.
+    fn linger(&mut self) -> bool {
+        // What was staged is for the host at once.
+        if !self.linger.pays() || self.context.has_staged() {
+            return false;
+        }
+        let found = (0..LOOKS).any(|_| {
+            hint::spin_loop();
+            self.has_work()
+        });
+        self.linger.lingered(found);
+        found
     }
 
     /// Nothing here can happen by itself any more; if that is so everywhere, it is over.
