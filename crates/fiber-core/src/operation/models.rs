@@ -75,6 +75,7 @@ struct Meet<'a, const N: usize> {
     /// What the partner leaves here: its name.
     met: UnsafeCell<u32>,
     name: u32,
+    is_simple: bool,
 }
 
 impl<'a, const N: usize> Meet<'a, N> {
@@ -85,6 +86,17 @@ impl<'a, const N: usize> Meet<'a, N> {
             nodes: [const { WaitNode::new() }; N],
             met: UnsafeCell::new(0),
             name,
+            is_simple: false,
+        }
+    }
+}
+
+impl<'a> Meet<'a, 1> {
+    /// In one place, and says that it is so simple.
+    fn simply(name: u32, place: &'a SpinLock<Place>, role: usize) -> Self {
+        Self {
+            is_simple: true,
+            ..Self::new(name, [(place, role)])
         }
     }
 }
@@ -106,6 +118,10 @@ unsafe impl<const N: usize> Operation for Meet<'_, N> {
 
     fn arms(&self) -> u16 {
         N.try_into().expect("one or two")
+    }
+
+    fn is_simple(&self) -> bool {
+        self.is_simple
     }
 
     fn try_now(&mut self) -> Option<u16> {
@@ -253,19 +269,47 @@ fn loom_a_settled_cell_shows_what_was_moved() {
 }
 
 /// A performer gives up while a partner commits it.
+fn one_gives_up(meet: fn(u32, &SpinLock<Place>, usize) -> Meet<'_, 1>) {
+    model(3, move || {
+        let places = places();
+        let other = Arc::clone(&places);
+        let partner = thread::spawn(move || {
+            perform_until(meet(2, &other[0], 1), Some(Duration::from_nanos(1)))
+        });
+        let mine = perform_until(meet(1, &places[0], 0), Some(Duration::from_nanos(1)));
+        match (mine, partner.join().unwrap()) {
+            (Ok(mine), Ok(theirs)) => assert_eq!((mine, theirs), ((0, 2), (0, 1))),
+            (Err(_), Err(_)) => {}
+            (mine, theirs) => panic!("only one has met the other: {mine:?} {theirs:?}"),
+        }
+        assert_empty(&places);
+    });
+}
+
 #[test]
 fn loom_withdrawing_loses_no_commit() {
+    one_gives_up(|name, place, role| Meet::new(name, [(place, role)]));
+}
+
+#[test]
+fn loom_retracting_what_is_simple_loses_no_commit() {
+    one_gives_up(|name, place, role| Meet::simply(name, place, role));
+}
+
+/// A choice and one who stands in one place meet in that, or the latter gives up.
+#[test]
+fn loom_a_choice_meets_one_that_is_simple_or_neither() {
     model(3, || {
         let places = places();
         let other = Arc::clone(&places);
         let partner = thread::spawn(move || {
-            let meet = Meet::new(2, [(&other[0], 1)]);
+            let meet = Meet::simply(2, &other[1], 1);
             perform_until(meet, Some(Duration::from_nanos(1)))
         });
-        let meet = Meet::new(1, [(&places[0], 0)]);
-        let mine = perform_until(meet, Some(Duration::from_nanos(1)));
+        let choice = Meet::new(1, [(&places[0], 0), (&places[1], 0)]);
+        let mine = perform_until(choice, Some(Duration::from_nanos(1)));
         match (mine, partner.join().unwrap()) {
-            (Ok(mine), Ok(theirs)) => assert_eq!((mine, theirs), ((0, 2), (0, 1))),
+            (Ok(mine), Ok(theirs)) => assert_eq!((mine, theirs), ((1, 2), (0, 1))),
             (Err(_), Err(_)) => {}
             (mine, theirs) => panic!("only one has met the other: {mine:?} {theirs:?}"),
         }
