@@ -13,15 +13,18 @@ use crate::{
 
 /// The variable that holds a replay token.
 const VARIABLE: &str = "SIM";
+/// The variable that bounds the worlds of one check.
+const MOST: &str = "WORLDS_MAX";
 
 /// Runs `scenario` for `seeds` seeds, or for the one that the environment variable `SIM` names.
+/// The variable `WORLDS_MAX` keeps that to fewer, for builds that are slow.
 ///
 /// The scenario gets a world without nodes, builds it up, runs it, asserts what it likes, and
 /// returns the outcome. Seed 0 runs in production order, all others in drawn order.
 ///
 /// # Panics
 /// When a scenario panics or its outcome is not [`Verdict::Finished`](crate::Verdict::Finished):
-/// with the token and how to replay it.
+/// with the token and how to replay it. When one of the variables says nothing of its kind.
 #[track_caller]
 pub fn check(seeds: u64, scenario: impl Fn(Sim) -> Outcome) {
     let told = match token_from_env() {
@@ -31,6 +34,12 @@ pub fn check(seeds: u64, scenario: impl Fn(Sim) -> Outcome) {
     if let Some(token) = told {
         return check_one(Sim::replay(token), Some(token), &scenario);
     }
+    let most = env::var(MOST).map(|most| most.parse());
+    let seeds = match most {
+        Ok(Ok(most)) => seeds.min(most),
+        Ok(Err(_)) => panic!("{MOST}: not a number of worlds"),
+        Err(_) => seeds,
+    };
     for seed in 0..seeds {
         let order = if seed == 0 {
             Order::Fifo

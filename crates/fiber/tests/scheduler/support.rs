@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, fs};
+use std::fs;
 
 use fiber::{Drain, Runtime, SharedEnv};
 use host_linux::{Config, Linux};
@@ -30,11 +30,8 @@ pub(crate) fn run_to_the_end<T: Send>(
     value
 }
 
-/// Runs `main` in `seeds` simulated worlds, with each number of workers in turn; in no more than
-/// the variable `WORLDS_MAX` says, for slow builds.
+/// Runs `main` in `seeds` simulated worlds, with each number of workers in turn.
 pub(crate) fn in_worlds(seeds: u64, main: fn()) {
-    let most = env::var("WORLDS_MAX").map_or(seeds, |most| most.parse().unwrap());
-    let seeds = seeds.min(most);
     host_sim::check(seeds, |sim| {
         let workers = WORKERS[usize::try_from(sim.seed() % 3).unwrap()];
         in_world(sim, workers, main)
