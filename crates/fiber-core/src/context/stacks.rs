@@ -255,6 +255,7 @@ impl Context {
 
     fn give_back(&self, mut batch: Vec<StackMemory>) {
         if !batch.is_empty() {
+            batch.iter().for_each(poison::lift);
             // SAFETY: free stacks have no frames, and no requests point into them (I-3).
             unsafe { self.env().unmap_stacks(&mut batch) };
         }

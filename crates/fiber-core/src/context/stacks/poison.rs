@@ -19,6 +19,16 @@ pub(super) fn spread(memory: &StackMemory) {
             unsafe { word.write(POISON) };
         }
     }
+    #[cfg(feature = "sanitizer")]
+    sanitizer::forbid(memory);
+}
+
+/// Lets the memory of a free stack be used: it goes to somebody.
+pub(super) fn lift(memory: &StackMemory) {
+    #[cfg(feature = "sanitizer")]
+    sanitizer::allow(memory);
+    #[cfg(not(feature = "sanitizer"))]
+    let _ = memory;
 }
 
 /// Looks whether a stack was left alone while it was free.
@@ -26,6 +36,7 @@ pub(super) fn spread(memory: &StackMemory) {
 /// # Panics
 /// When it was not.
 pub(super) fn check(memory: &StackMemory) {
+    lift(memory);
     if cfg!(debug_assertions) {
         for word in words(memory) {
             // SAFETY: in a free stack, written by `spread` (I-3).
@@ -44,4 +55,34 @@ fn words(memory: &StackMemory) -> impl Iterator<Item = NonNull<u64>> {
     let lowest = NonNull::new(lowest).expect("a stack does not lie at address 0");
     // SAFETY: some hundred bytes below the base of a stack of 16 KiB or more (I-3).
     (0..WORDS).map(move |index| unsafe { lowest.cast::<u64>().add(index) })
+}
+
+#[cfg(feature = "sanitizer")]
+mod sanitizer {
+    use core::ffi::c_void;
+
+    use crate::env::StackMemory;
+
+    unsafe extern "C" {
+        fn __asan_poison_memory_region(start: *const c_void, bytes: usize);
+        fn __asan_unpoison_memory_region(start: *const c_void, bytes: usize);
+    }
+
+    pub(super) fn forbid(memory: &StackMemory) {
+        let (start, bytes) = extent(memory);
+        // SAFETY: a free stack, which is ours (I-3); only the sanitizer's notes change.
+        unsafe { __asan_poison_memory_region(start, bytes) };
+    }
+
+    pub(super) fn allow(memory: &StackMemory) {
+        let (start, bytes) = extent(memory);
+        // SAFETY: as above (I-3).
+        unsafe { __asan_unpoison_memory_region(start, bytes) };
+    }
+
+    fn extent(memory: &StackMemory) -> (*const c_void, usize) {
+        let limit = memory.limit();
+        let bytes = memory.base().addr().get() - limit.addr().get();
+        (limit.as_ptr().cast_const().cast(), bytes)
+    }
 }
