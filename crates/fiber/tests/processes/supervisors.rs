@@ -26,6 +26,10 @@ impl Log {
         self.0.lock().unwrap().push(format!("{what} {who}"));
     }
 
+    fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
     fn taken(&self) -> Vec<String> {
         core::mem::take(&mut *self.0.lock().unwrap())
     }
@@ -508,18 +512,24 @@ fn a_child_is_started_again_when_all_that_the_old_one_had_is_released() {
 fn a_supervisor_that_is_cancelled_while_a_child_starts_ends() {
     everywhere(|| {
         let log = Log::default();
-        let never = ChildSpec::starting("never", |_started: Started| park());
+        let seen = log.clone();
+        let never = ChildSpec::starting("never", move |_started: Started| {
+            seen.add("+", "never");
+            park();
+        });
         let supervisor = Supervisor::builder().child(log.child("a")).child(never);
         let starting = spawn(move || supervisor.start().map(drop).unwrap_err());
         let runtime = Runtime::current().unwrap();
-        sleep(Duration::from_millis(5));
+        while log.len() < 2 {
+            sleep(Duration::from_millis(1));
+        }
         runtime.shut_down();
         let error = starting.join().unwrap();
         assert!(
             matches!(&error, StartError::Ended(exit) if exit.end.is_normal()),
             "{error}"
         );
-        assert_eq!(log.taken(), ["+ a", "- a"]);
+        assert_eq!(log.taken(), ["+ a", "+ never", "- a"]);
     });
 }
 
