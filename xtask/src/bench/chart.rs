@@ -239,7 +239,7 @@ fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
 /// Where a ratio is on the axis.
 fn place(ratio: f64) -> f64 {
     let part = ratio.clamp(1.0 / SPAN, SPAN).log(SPAN);
-    (LEFT + (RIGHT - LEFT) * (part + 1.0) / 2.0).clamp(LEFT, RIGHT)
+    LEFT + (RIGHT - LEFT) * (part + 1.0) / 2.0
 }
 
 #[cfg(test)]
@@ -252,7 +252,7 @@ mod tests {
         let middle = f64::midpoint(LEFT, RIGHT);
         assert_eq!(place(1.0), middle);
         assert!((place(2.0) - middle - (middle - place(0.5))).abs() < 1e-9);
-        assert_eq!((place(0.0), place(1e9)), (LEFT, RIGHT));
+        assert!((place(0.0) - LEFT).abs() < 1e-9 && (place(1e9) - RIGHT).abs() < 1e-9);
     }
 
     #[test]
