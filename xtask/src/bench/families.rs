@@ -153,8 +153,13 @@ pub(super) const FAMILIES: &[Family] = &[
     ] },
 ];
 
-/// Where a program would take all memory: less of what there is to do, by program and row.
-pub(super) const FEWER: &[(&str, &str, u64)] = &[("may", "skynet", 100_000)];
+/// Where a program would take all memory, or more mappings than a process may have: how many it
+/// does instead, by program and row.
+pub(super) const FEWER: &[(&str, &str, u64)] = &[
+    ("may", "skynet", 100_000),
+    ("may", "timer_sleep", 20_000),
+    ("may", "timer_sleep_when", 20_000),
+];
 
 /// The families and rows of these names, in the table's order; all of them if none is named.
 pub(super) fn select(names: &[&str]) -> Result<Vec<(&'static Family, &'static Task)>, String> {

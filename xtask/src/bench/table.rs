@@ -2,6 +2,7 @@
 
 use core::fmt::Write as _;
 
+use super::families::FEWER;
 use super::sample::{Cell, Column, FOREIGN_MAX, Role, Row};
 
 /// What is told of the rows that have it: a title, the number's name, and what is said below.
@@ -175,6 +176,15 @@ pub(super) fn notes(columns: &[Column], rows: &[Row]) -> String {
          times, and the quietest kept: {disturbed} of {samples} were disturbed nevertheless. A \
          star marks where most were.\n"
     );
+    for (title, name, ops) in FEWER {
+        let is_here = columns.iter().any(|column| column.title == *title);
+        if is_here && rows.iter().any(|row| row.name == *name) {
+            let _ = writeln!(
+                text,
+                "- {name}, {title}: with {ops} only, for want of memory."
+            );
+        }
+    }
     for row in rows {
         for (column, cell) in columns.iter().zip(&row.cells) {
             if let Some(failure) = &cell.failure {
