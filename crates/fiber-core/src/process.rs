@@ -22,16 +22,15 @@
 use alloc::{boxed::Box, sync::Arc};
 use core::{
     any::Any,
-    fmt,
+    array, fmt,
     mem::ManuallyDrop,
     ptr::{self, NonNull},
     time::Duration,
 };
 
 use crate::{
-    fiber::Reason,
+    fiber::{AtEnd, ExitReason, ExitWatcher, Reason},
     id::Id,
-    operation::{Latch, LatchOperation},
     primitive::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     spin::SpinLock,
 };
@@ -141,11 +140,60 @@ pub struct Record {
     requests: AtomicU64,
     cpu_ns: AtomicU64,
     heap: Heap,
-    emptied: Latch,
-    released: Latch,
     /// The first of its ids at each worker; touched by that worker only.
-    heads: Box<[AtomicU32]>,
-    life: Box<dyn Any + Send + Sync>,
+    heads: Heads,
+    /// The workers (bits by index modulo 64) that have ever named something of it that is counted.
+    ids_at: AtomicU64,
+    life: Box<dyn Life>,
+}
+
+/// What a process is beyond its fibers and ids, and what is told of those. Nothing here may wait:
+/// the caller may be a worker outside of fibers, or any thread.
+pub trait Life: Any + Send + Sync {
+    /// Its main function has come to this end: nothing is wrong with it, or this. Called as
+    /// [`ExitWatcher::result`] of its fiber.
+    fn main_ended(&self, process: &Arc<Record>, at_end: AtEnd, wrong: Option<&ExitReason>);
+
+    /// It has no fiber left, and will have none. Called once.
+    fn emptied(&self, process: &Arc<Record>);
+
+    /// It has no id left, and the host has closed what they named. Called only after
+    /// [`Record::release`], and again if somebody has given it one since.
+    fn released(&self, process: &Arc<Record>);
+}
+
+/// Nobody is told.
+impl Life for () {
+    fn main_ended(&self, _process: &Arc<Record>, _at_end: AtEnd, _wrong: Option<&ExitReason>) {}
+
+    fn emptied(&self, _process: &Arc<Record>) {}
+
+    fn released(&self, _process: &Arc<Record>) {}
+}
+
+/// A number for each worker, in place if they are few: there is one of these for each process.
+enum Heads {
+    Few([AtomicU32; Self::FEW]),
+    Many(Box<[AtomicU32]>),
+}
+
+impl Heads {
+    const FEW: usize = 4;
+
+    fn new(workers: usize) -> Self {
+        match workers {
+            0..=Self::FEW => Self::Few(array::from_fn(|_| AtomicU32::new(NO_KEY))),
+            _ => Self::Many((0..workers).map(|_| AtomicU32::new(NO_KEY)).collect()),
+        }
+    }
+
+    #[inline]
+    fn at(&self, worker: usize) -> &AtomicU32 {
+        match self {
+            Self::Few(heads) => &heads[worker],
+            Self::Many(heads) => &heads[worker],
+        }
+    }
 }
 
 impl Record {
@@ -155,7 +203,7 @@ impl Record {
         name: Option<Box<str>>,
         limits: Limits,
         workers: usize,
-        life: Box<dyn Any + Send + Sync>,
+        life: Box<dyn Life>,
     ) -> (Arc<Self>, Membership) {
         let record = Arc::new(Self {
             id: AtomicU64::new(0),
@@ -171,9 +219,8 @@ impl Record {
             requests: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
             heap: Heap::new(limits.heap_bytes),
-            emptied: Latch::new(),
-            released: Latch::new(),
-            heads: (0..workers).map(|_| AtomicU32::new(NO_KEY)).collect(),
+            heads: Heads::new(workers),
+            ids_at: AtomicU64::new(0),
             life,
         });
         let first = Membership(Arc::clone(&record));
@@ -195,7 +242,7 @@ impl Record {
     }
 
     /// What it is beyond its fibers and ids: the scheduler's.
-    pub fn life(&self) -> &(dyn Any + Send + Sync) {
+    pub fn life(&self) -> &dyn Life {
         &*self.life
     }
 
@@ -236,6 +283,12 @@ impl Record {
         low_half(self.ids.load(Ordering::Relaxed))
     }
 
+    /// How many ids it has, and had that the host is yet to close.
+    pub fn ids_left(&self) -> usize {
+        let ids = self.ids.load(Ordering::Relaxed);
+        low_half(ids) + low_half(ids / CLOSING)
+    }
+
     /// How many bytes its stacks may become.
     pub fn stack_bytes(&self) -> usize {
         self.stack_bytes.load(Ordering::Relaxed)
@@ -267,29 +320,27 @@ impl Record {
         is_heap_counted().then(|| self.heap.bytes())
     }
 
-    /// The operation that waits until it has no fiber left, and will have none.
-    #[must_use = "an operation does nothing until it is performed"]
-    pub fn emptied_operation(&self) -> LatchOperation<'_> {
-        self.emptied.wait_operation("the end of a process's fibers")
+    /// Whether the calling fiber is the only one that it has, and no place is left by another that
+    /// has ended. Asked after [`Record::raise`]: whoever admits one later sees what was raised (as
+    /// two that each store and then load, all of it `SeqCst`).
+    pub fn is_alone(&self) -> bool {
+        self.members.load(Ordering::SeqCst) == MEMBER + FIBER
     }
 
-    /// The operation that waits until it has no id left, and the host has closed what they named.
-    /// It commits only after [`Record::release`].
-    #[must_use = "an operation does nothing until it is performed"]
-    pub fn released_operation(&self) -> LatchOperation<'_> {
-        self.released.wait_operation("the end of a process's ids")
-    }
-
-    /// Its fibers are gone, and all workers were told to close its ids: what is opened from now on
-    /// is closed at once.
-    pub fn release(&self) {
+    /// Its fibers are gone: what is opened from now on is closed at once. Says whether it has no
+    /// id, and had none that the host is yet to close; else [`Life::released`] tells of that.
+    pub fn release(&self) -> bool {
         self.stage.store(Stage::Ended as u8, Ordering::SeqCst);
-        if self.ids.load(Ordering::SeqCst) == 0 {
-            self.released.open();
-        }
+        self.ids.load(Ordering::SeqCst) == 0
     }
 
-    /// Admits one more fiber.
+    /// Whether the host is yet to close something that its stale ids have named.
+    pub fn has_closing(&self) -> bool {
+        self.ids.load(Ordering::SeqCst) >= CLOSING
+    }
+
+    /// Admits one more fiber. Who is no fiber of the process, and finds it ending afterwards, sees
+    /// to its end, see [`Record::is_alone`].
     ///
     /// # Errors
     /// At the limit, and when it has none left.
@@ -308,7 +359,7 @@ impl Record {
             match self.members.compare_exchange_weak(
                 members,
                 members + MEMBER + FIBER,
-                Ordering::Relaxed,
+                Ordering::SeqCst,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Ok(Membership(Arc::clone(self))),
@@ -317,8 +368,14 @@ impl Record {
         }
     }
 
-    pub(crate) fn take_id(&self) -> Result<(), LimitReached> {
+    /// Counts an id that is to be named at this worker.
+    pub(crate) fn take_id(&self, worker: usize) -> Result<(), LimitReached> {
         let (limit, what) = (self.limits.ids, "ids");
+        let bit = 1 << (worker % 64);
+        // Before it is counted: who finds it counted finds the worker, too.
+        if self.ids_at.load(Ordering::Relaxed) & bit == 0 {
+            self.ids_at.fetch_or(bit, Ordering::SeqCst);
+        }
         let taken = self
             .ids
             .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |ids| {
@@ -327,7 +384,7 @@ impl Record {
         taken.map(drop).map_err(|_| LimitReached { what, limit })
     }
 
-    pub(crate) fn give_id(&self) {
+    pub(crate) fn give_id(self: &Arc<Self>) {
         self.subtract_ids(ID);
     }
 
@@ -337,14 +394,14 @@ impl Record {
     }
 
     /// What an id had named is closed.
-    pub(crate) fn end_closing(&self) {
+    pub(crate) fn end_closing(self: &Arc<Self>) {
         self.subtract_ids(CLOSING);
     }
 
-    fn subtract_ids(&self, count: u64) {
+    fn subtract_ids(self: &Arc<Self>, count: u64) {
         let before = self.ids.fetch_sub(count, Ordering::SeqCst);
         if before == count && self.stage() == Stage::Ended {
-            self.released.open();
+            self.life.released(self);
         }
     }
 
@@ -379,7 +436,18 @@ impl Record {
     /// looks at the stage afterwards: whoever raises that and then asks this misses none (as two
     /// that each store and then load, all of it `SeqCst`).
     pub fn has_ids_at(&self, worker: usize) -> bool {
-        self.heads[worker].load(Ordering::SeqCst) != NO_KEY
+        self.heads.at(worker).load(Ordering::SeqCst) != NO_KEY
+    }
+
+    /// Whether this worker has ever named something of it that is counted, so that the host may
+    /// have to close something there.
+    pub fn has_counted_at(&self, worker: usize) -> bool {
+        self.ids_at.load(Ordering::SeqCst) & 1 << (worker % 64) != 0
+    }
+
+    /// Whether this worker, of so many, alone has ever named something of it that is counted.
+    pub fn is_counted_only_at(&self, worker: usize, workers: usize) -> bool {
+        workers <= 64 && self.ids_at.load(Ordering::SeqCst) & !(1 << worker) == 0
     }
 
     pub(crate) fn count_cpu(&self, nanos: u64) {
@@ -391,8 +459,20 @@ impl Record {
     }
 
     pub(crate) fn head(&self, worker: usize) -> &AtomicU32 {
-        &self.heads[worker]
+        self.heads.at(worker)
     }
+}
+
+/// For its main fiber.
+impl ExitWatcher for Record {
+    fn result(&self, at_end: AtEnd, wrong: Option<&ExitReason>) {
+        // SAFETY: a record is in an `Arc` from its beginning, and the fiber that tells this has a
+        // reference, see `Record::new` (I-4).
+        let this = unsafe { share(NonNull::from_ref(self)) };
+        self.life.main_ended(&this, at_end, wrong);
+    }
+
+    fn ended(&self) {}
 }
 
 pub(crate) const NO_KEY: u32 = u32::MAX;
@@ -444,10 +524,10 @@ impl Membership {
 }
 
 impl Record {
-    fn give_member(&self, count: u64) {
+    fn give_member(self: &Arc<Self>, count: u64) {
         let before = self.members.fetch_sub(count, Ordering::AcqRel);
         if before / MEMBER == 1 {
-            self.emptied.open();
+            self.life.emptied(self);
         }
     }
 }
@@ -507,19 +587,35 @@ pub(crate) unsafe fn share(whose: NonNull<Record>) -> Arc<Record> {
 mod tests {
     use super::*;
 
+    /// Counts how often it was told of.
+    struct Emptied(Arc<AtomicUsize>);
+
+    impl Life for Emptied {
+        fn main_ended(&self, _: &Arc<Record>, _: AtEnd, _: Option<&ExitReason>) {}
+
+        fn emptied(&self, _: &Arc<Record>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn released(&self, _: &Arc<Record>) {}
+    }
+
     #[test]
     fn who_leaves_makes_room_at_once_and_the_process_is_empty_when_it_has_left() {
         let limits = Limits {
             fibers: 1,
             ..Limits::NONE
         };
-        let (record, first) = Record::new(None, limits, 1, Box::new(()));
+        let emptied = Arc::new(AtomicUsize::new(0));
+        let life = Box::new(Emptied(Arc::clone(&emptied)));
+        let (record, first) = Record::new(None, limits, 1, life);
         assert!(matches!(record.admit(), Err(Refused::Limit(_))));
         let leaving = first.leave();
         drop(record.admit().expect("there is room"));
-        assert_eq!((record.fibers(), record.emptied.is_open()), (0, false));
+        let told = || emptied.load(Ordering::Relaxed);
+        assert_eq!((record.fibers(), told()), (0, 0));
         drop(leaving);
-        assert!(record.emptied.is_open());
+        assert_eq!(told(), 1);
         assert!(matches!(record.admit(), Err(Refused::Ended)));
     }
 }

@@ -1,7 +1,11 @@
 //! A worker's scheduler as its fibers see it: timers, and where new fibers go.
 
 use alloc::sync::Arc;
-use core::{any::Any, cell::RefCell, ptr::NonNull};
+use core::{
+    any::Any,
+    cell::RefCell,
+    ptr::{self, NonNull},
+};
 
 use fiber_core::{
     Stale,
@@ -57,6 +61,14 @@ impl Local {
         let draw = |n| context.roll(SPREAD, n);
         let worker = self.shared.pick(draw, context.now());
         self.shared.push_shared(worker, fiber);
+    }
+}
+
+impl Shared {
+    /// Whether this is the runtime that the worker of `context` belongs to.
+    pub(crate) fn runs(&self, context: &Context) -> bool {
+        let local = context.schedule().as_any().downcast_ref::<Local>();
+        local.is_some_and(|local| ptr::eq(Arc::as_ptr(&local.shared), self))
     }
 }
 

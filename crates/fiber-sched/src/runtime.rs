@@ -66,8 +66,7 @@ impl Runtime {
     }
 
     pub(crate) fn is(&self, context: &Context) -> bool {
-        let local = context.schedule().as_any().downcast_ref::<Local>();
-        local.is_some_and(|local| Arc::ptr_eq(&local.shared, &self.shared))
+        self.shared.runs(context)
     }
 
     pub(crate) fn shared_arc(&self) -> &Arc<Shared> {

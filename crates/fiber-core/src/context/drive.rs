@@ -36,7 +36,13 @@ impl Context {
     pub fn turn(&self, wait: Wait) -> Result<Turned, HostFault> {
         self.receive_closing();
         let owners = self.shard.borrow_mut().take_owners();
-        let wait = if owners.is_empty() { wait } else { Wait::No };
+        // Somebody may wait for the end of one that is ending. One that begins to end from here on
+        // has this wait ended, see `Record::has_closing`.
+        let is_awaited = |owner: &Arc<Record>| owner.stage() > Stage::Running;
+        let wait = match owners.iter().any(is_awaited) {
+            true => Wait::No,
+            false => wait,
+        };
         if wait != Wait::No {
             self.give_surplus_back();
         }
@@ -112,6 +118,29 @@ impl Context {
                 let _ = space.close_for(id, Closing::OwnerDied);
             }
         }
+    }
+
+    /// Closes, at once, what was named here for `process`, which has ended: `tell` is told of each
+    /// that nobody had begun to close. False, and nothing happens, if there are more than `max`.
+    ///
+    /// If the process has no id left after that, all that it had here is closed in the next turn.
+    pub fn close_ids_of(&self, process: &Record, max: usize, mut tell: impl FnMut(Id)) -> bool {
+        if process.ids() > max {
+            return false;
+        }
+        // Most have dropped what they had, so that nothing is left to be found.
+        self.receive_closing();
+        if process.ids() > 0 {
+            let space = self.env().id_space();
+            for id in self.ids_of(process) {
+                let closes = id.namespace().is_counted();
+                if closes && space.close_for(id, Closing::OwnerDied).is_ok() {
+                    tell(id);
+                }
+            }
+            self.receive_closing();
+        }
+        true
     }
 
     /// Ends the worker's use of the world: cancels what is in flight, waits for it, and gives

@@ -9,6 +9,7 @@ use super::{
     header::{Attributes, Header},
     join::JoinHandle,
     runnable::Runnable,
+    watch::AtEnd,
     when::When,
 };
 use crate::{context::Context, env::Unwind, operation::Operation};
@@ -134,14 +135,27 @@ impl<B: Body> Block<B> {
             unsafe { header.as_ref() }.note_panic();
         }
         // SAFETY: as above (I-3).
-        unsafe { header.as_ref() }.tell_result(true, result.as_ref().err());
+        let fiber = unsafe { header.as_ref() };
+        let drops = match &result {
+            Ok(_) => mem::needs_drop::<B::Output>(),
+            Err(reason) => matches!(reason, ExitReason::Panicked(_)),
+        };
+        let at_end = match drops || fiber.has_values() {
+            true => AtEnd::Drops,
+            false => AtEnd::Over,
+        };
+        fiber.tell_result(at_end, result.as_ref().err());
         Self::replace(header, Slot::Result(result));
     }
 
     fn fail(header: NonNull<Header>, reason: ExitReason) {
         // SAFETY: who ends a fiber holds a reference to the block (I-3).
         let fiber = unsafe { header.as_ref() };
-        fiber.tell_result(fiber.rests(), Some(&reason));
+        let at_end = match fiber.rests() {
+            true => AtEnd::Over,
+            false => AtEnd::NeverRan,
+        };
+        fiber.tell_result(at_end, Some(&reason));
         let before = Self::replace(header, Slot::Result(Err(reason)));
         if fiber.rests() {
             // Its frames are there, and may name what it inherited.

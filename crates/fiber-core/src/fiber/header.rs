@@ -21,7 +21,7 @@ use super::{
     reason::Reason,
     runnable::Runnable,
     wake::{Inbox, WakeWord},
-    watch::ExitWatcher,
+    watch::{AtEnd, ExitWatcher},
 };
 use crate::{
     context::{Context, Probe},
@@ -363,9 +363,9 @@ impl Header {
 
     /// Tells whoever watches what came of it.
     #[inline(never)]
-    pub(super) fn tell_result(&self, has_run: bool, wrong: Option<&ExitReason>) {
+    pub(super) fn tell_result(&self, at_end: AtEnd, wrong: Option<&ExitReason>) {
         if let Some(watcher) = &self.attributes.watcher {
-            watcher.result(has_run, wrong);
+            watcher.result(at_end, wrong);
         }
     }
 

@@ -42,7 +42,7 @@ pub use self::{
     reason::Reason,
     runnable::Runnable,
     wake::Inbox,
-    watch::ExitWatcher,
+    watch::{AtEnd, ExitWatcher},
 };
 pub(crate) use self::{
     exit::{Interrupt, Unwinding},

@@ -120,10 +120,15 @@ impl Own {
 }
 
 impl Header {
+    /// Whether it has values, of its own or inherited.
+    pub(crate) fn has_values(&self) -> bool {
+        !(self.own().is_empty() && self.inherited().is_empty())
+    }
+
     /// The fiber has ended: drops its values, on the fiber. What each of them does is caught by
     /// `clean_up`. None is left after that, as the block may be freed by another thread (I-11).
     pub(crate) fn drop_locals(&self, clean_up: impl Fn(&mut dyn FnMut())) {
-        if self.own().is_empty() && self.inherited().is_empty() {
+        if !self.has_values() {
             return;
         }
         let _masked = Masked::new(self);

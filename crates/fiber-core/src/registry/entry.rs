@@ -154,6 +154,7 @@ impl Entry {
         }
     }
 
+    #[inline]
     pub(super) fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }
@@ -348,23 +349,42 @@ impl Entry {
         (mine && namespace == id.namespace()).then_some((Word(last), owner))
     }
 
+    /// Whether somebody waits until the slot, which is closing, is free: what it names is to be
+    /// closed by the host, or dropped.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.namespace().is_counted() || self.word().keeps()
+    }
+
     /// The owning shard has taken the slot out of its list: says how many are still inside. If
     /// there are some, the last of them hands it over again.
     pub(super) fn receive(&self) -> u64 {
         Word(self.word.fetch_and(!HANDED, Ordering::AcqRel)).inflight()
     }
 
+    /// Whether `id` names the current incarnation, and that is not closing.
+    #[inline]
+    pub(super) fn is_open_as(&self, id: Id) -> bool {
+        // The namespace is constant for an incarnation, which the generation has just named.
+        self.word().usable_as(id.generation()) && self.namespace() == id.namespace()
+    }
+
+    #[inline]
     pub(super) fn check(&self, word: Word, id: Id) -> Result<(), StaleReason> {
+        if word.usable_as(id.generation()) && self.namespace() == id.namespace() {
+            return Ok(());
+        }
+        Err(self.refusal(word, id))
+    }
+
+    /// Why `id` is refused.
+    #[cold]
+    fn refusal(&self, word: Word, id: Id) -> StaleReason {
         if word.usable_as(id.generation()) {
-            // The namespace is constant for an incarnation, which the generation has just named.
-            if self.namespace() == id.namespace() {
-                return Ok(());
-            }
-            return Err(StaleReason::WrongNamespace);
+            return StaleReason::WrongNamespace;
         }
         let issued = id.generation() <= word.generation();
         let latest = id.generation() == word.generation() && self.namespace() == id.namespace();
-        Err(if latest && word.is_moved() {
+        if latest && word.is_moved() {
             StaleReason::Transferred
         } else if latest && word.0 & DIED != 0 {
             StaleReason::OwnerDied
@@ -372,7 +392,7 @@ impl Entry {
             StaleReason::Closed
         } else {
             StaleReason::Unknown
-        })
+        }
     }
 }
 

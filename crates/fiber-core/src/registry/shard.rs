@@ -27,6 +27,8 @@ const REUSE_DISTANCE: usize = 256;
 /// so that handing over neither allocates nor fails.
 pub(super) struct ShardInbox {
     head: AtomicU32,
+    /// Those that nobody waits for: they are freed whenever their worker comes to it.
+    later: AtomicU32,
     unparker: Arc<dyn Unpark>,
     /// The process that stands for the runtime of the shard.
     pub(super) runtime: Option<Id>,
@@ -34,15 +36,15 @@ pub(super) struct ShardInbox {
 
 impl ShardInbox {
     pub(super) fn push(&self, entry: &Entry, key: u32) {
-        let mut head = self.head.load(Ordering::Relaxed);
+        let is_awaited = entry.is_awaited();
+        let list = if is_awaited { &self.head } else { &self.later };
+        let mut head = list.load(Ordering::Relaxed);
         loop {
             // Taken beforehand: once the slot is in the list its shard may free it and end.
-            let unparker = (head == NO_KEY).then(|| Arc::clone(&self.unparker));
+            let rings = is_awaited && head == NO_KEY;
+            let unparker = rings.then(|| Arc::clone(&self.unparker));
             entry.reap_next.store(head, Ordering::Relaxed);
-            match self
-                .head
-                .compare_exchange_weak(head, key, Ordering::AcqRel, Ordering::Relaxed)
-            {
+            match list.compare_exchange_weak(head, key, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => {
                     if let Some(unparker) = unparker {
                         unparker.unpark();
@@ -52,6 +54,11 @@ impl ShardInbox {
                 Err(seen) => head = seen,
             }
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        let lists = [&self.head, &self.later];
+        lists.map(|list| list.load(Ordering::Acquire)) == [NO_KEY; 2]
     }
 }
 
@@ -227,6 +234,7 @@ impl Shard {
             first: NO_KEY,
             inbox: NonNull::from_mut(Box::leak(Box::new(ShardInbox {
                 head: AtomicU32::new(NO_KEY),
+                later: AtomicU32::new(NO_KEY),
                 unparker,
                 runtime: None,
             }))),
@@ -308,7 +316,7 @@ impl Shard {
     ) -> Result<Room<'owner>, Full> {
         let counted = owner.filter(|_| namespace.is_counted());
         if let Some(owner) = counted {
-            owner.take_id().map_err(Full::Process)?;
+            owner.take_id(self.worker).map_err(Full::Process)?;
         }
         let key = match self.live < self.live_max {
             true => self.take_key(space),
@@ -349,9 +357,9 @@ impl Shard {
         Id::new(key, named.namespace, generation).expect("generations start at 1")
     }
 
-    /// Whether slots wait to be freed. *Cost*: a load.
+    /// Whether slots wait to be freed. *Cost*: two loads.
     pub fn has_handed_over(&self) -> bool {
-        self.inbox().head.load(Ordering::Acquire) != NO_KEY
+        !self.inbox().is_empty()
     }
 
     /// Whether the next id takes new slots although some wait to be freed: whoever opens many at a
@@ -363,7 +371,15 @@ impl Shard {
     /// Receives the slots that were handed over, last one first, and tells about each.
     pub fn receive(&mut self, space: &IdSpace, mut tell: impl FnMut(Received)) {
         self.assert_home(space);
-        let mut key = self.inbox().head.swap(NO_KEY, Ordering::AcqRel);
+        let inbox = self.inbox();
+        let lists = [&inbox.head, &inbox.later].map(|list| list.swap(NO_KEY, Ordering::AcqRel));
+        for first in lists {
+            self.receive_list(space, first, &mut tell);
+        }
+    }
+
+    fn receive_list(&mut self, space: &IdSpace, first: u32, tell: &mut impl FnMut(Received)) {
+        let mut key = first;
         while key != NO_KEY {
             let entry = space
                 .entry(key)

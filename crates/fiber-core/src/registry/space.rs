@@ -123,6 +123,7 @@ impl IdSpace {
     ///
     /// # Errors
     /// When `id` names nothing, or nothing any more.
+    #[inline]
     pub fn enter(&self, id: Id, worker: Option<u16>) -> Result<Entered<'_>, Stale> {
         let (chunk, entry) = self.find(id)?;
         let entered = entry.enter(id, worker);
@@ -284,18 +285,24 @@ impl IdSpace {
     }
 
     /// Whether `id` names something that is not closing.
+    #[inline]
     pub fn is_live(&self, id: Id) -> bool {
-        self.describe(id).is_ok_and(|it| !it.is_closing)
+        let entry = self.entry(id.key());
+        entry.is_some_and(|entry| entry.is_open_as(id))
     }
 
+    #[inline]
     fn find(&self, id: Id) -> Result<(&Chunk, &Entry), Stale> {
-        let unknown = Stale::new(id, StaleReason::Unknown);
-        let chunk = self.chunk(id.key() >> Chunk::BITS).ok_or(unknown)?;
-        Ok((chunk, &chunk.entries[id.key() as usize % Chunk::ENTRIES]))
+        match self.chunk(id.key() >> Chunk::BITS) {
+            Some(chunk) => Ok((chunk, &chunk.entries[id.key() as usize % Chunk::ENTRIES])),
+            None => Err(unknown(id)),
+        }
     }
 
+    #[inline]
     fn chunk(&self, number: u32) -> Option<&Chunk> {
-        let number = number.checked_sub(self.first)?;
+        // What is below the first one becomes too large.
+        let number = number.wrapping_sub(self.first);
         let middle = self
             .top
             .get(number as usize / MIDDLE)?
@@ -314,6 +321,7 @@ impl IdSpace {
         (chunk.inbox.load(Ordering::Relaxed) == inbox.as_ptr()).then_some(entry)
     }
 
+    #[inline]
     pub(super) fn entry(&self, key: u32) -> Option<&Entry> {
         let chunk = self.chunk(key >> Chunk::BITS)?;
         Some(&chunk.entries[key as usize % Chunk::ENTRIES])
@@ -419,6 +427,11 @@ impl Chunk {
         // SAFETY: all three fields were written (I-4).
         unsafe { chunk.assume_init() }
     }
+}
+
+#[cold]
+const fn unknown(id: Id) -> Stale {
+    Stale::new(id, StaleReason::Unknown)
 }
 
 /// The refusal of `id`; names the owner whose death is why.

@@ -1,27 +1,24 @@
 //! Making processes.
 
-use alloc::{boxed::Box, string::ToString, sync::Arc};
+use alloc::{boxed::Box, sync::Arc};
 use core::{fmt, panic::Location, time::Duration};
 
 use fiber_core::{
     Id,
     context::{Context, Placement},
     env::StackClass,
-    fiber::{ExitReason, ExitWatcher, JoinHandle, Priority, Reason},
-    operation::{Latch, perform},
+    fiber::{ExitWatcher, JoinHandle, Priority, Reason},
+    operation::perform,
     process::{Limits, Membership, Record, is_heap_counted},
-    spin::SpinLock,
 };
 
 use super::{
     Process,
     end::{End, Exit},
-    life::{Children, Life, OnStale},
-    link::{Links, NoProcess},
+    life::{Life, OnStale},
+    link::NoProcess,
 };
-use crate::{
-    error::SpawnError, primitive::AtomicBool, runtime::Runtime, spawn::Builder as FiberBuilder,
-};
+use crate::{error::SpawnError, runtime::Runtime, spawn::Builder as FiberBuilder};
 
 /// A process's configuration.
 #[derive(Clone, Debug)]
@@ -153,7 +150,7 @@ impl Builder {
             return Err(SpawnError::HeapNotCounted);
         }
         let (process, first) = self.make(&runtime)?;
-        let told = Arc::new(MainEnds(process.clone()));
+        let told = Arc::clone(process.record()) as Arc<dyn ExitWatcher>;
         let fiber = FiberBuilder::of_process(self.stack, first).priority(self.priority);
         let fiber = fiber.watched_by(told);
         // It stays where it starts, and a process lives long: where there is room, not just here.
@@ -169,21 +166,10 @@ impl Builder {
         if self.linked && parent.is_none() {
             return Err(NoProcess.into());
         }
-        let life = Life {
-            shared: Arc::clone(shared),
-            parent: parent.clone(),
-            children: Children::default(),
-            grace: self.grace,
-            on_stale: self.on_stale,
-            end: SpinLock::new(None),
-            is_ending: AtomicBool::new(false),
-            ended: Latch::new(),
-            exit: SpinLock::new(None),
-            links: Links::default(),
-            stops_children: self.stops_children,
-            commands: SpinLock::new(None),
-            registered: SpinLock::new(None),
-        };
+        let mut life = Life::new(Arc::clone(shared), parent.clone());
+        life.grace = self.grace;
+        life.on_stale = self.on_stale;
+        life.stops_children = self.stops_children;
         let workers = shared.lanes.len();
         let (record, first) = Record::new(self.name.take(), self.limits, workers, Box::new(life));
         let named = Context::with(|context| {
@@ -204,24 +190,6 @@ impl Builder {
         }
         Ok((process, first))
     }
-}
-
-/// Is told how a main function has ended, also of one that never runs.
-#[derive(Debug)]
-struct MainEnds(Process);
-
-impl ExitWatcher for MainEnds {
-    fn result(&self, has_run: bool, wrong: Option<&ExitReason>) {
-        let was_asked_to_end = self.0.is_ending();
-        self.0.main_ended(match wrong {
-            Some(reason) if !has_run && !was_asked_to_end => {
-                End::NotStarted(reason.to_string().into())
-            }
-            wrong => End::of(wrong),
-        });
-    }
-
-    fn ended(&self) {}
 }
 
 /// A process that one has made, and the value that its main function gives. Dropping it changes

@@ -1,5 +1,4 @@
-//! How a process dies (I-5), driven by a fiber of the runtime's first process that nothing of the
-//! dying one can hold up.
+//! How a process dies (I-5).
 //!
 //! ```text
 //! cancelled ──▶ its fibers unwind, its children die ──▶ ids closed in one batch ──▶ told
@@ -7,26 +6,40 @@
 //!     └───────▶ grace over: abandoned ──────┘
 //! ```
 //!
+//! Most have nothing left by then. Such a death is seen to *in place*: whoever ends the last fiber
+//! closes what is left at that worker and tells, or the worker does, when the host has closed it.
+//! Whatever there is to wait for beyond that is waited for by a *guardian*, a fiber of the
+//! runtime's first process that nothing of the dying one can hold up.
+//!
+//! | attendance | who goes on | set by |
+//! |---|---|---|
+//! | `Nobody` | it runs, or its main function has ended with nothing left to unwind | |
+//! | `InPlace` | whoever has set it | the end of the last fiber, if nobody attends |
+//! | `Closing` | the worker that is told of the last closing | the same, then |
+//! | `Guardian` | that | whoever makes it end; in place, if there is more to wait for |
+//!
 //! The guardian needs a stack. If there is none it tries again: what dies gives stacks back.
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::time::Duration;
+use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
+use core::{mem, time::Duration};
 
 use fiber_core::{
     context::Context,
     env::StackClass,
-    fiber::Reason,
-    operation::{Either, Operation, perform, timeout},
+    fiber::{AtEnd, ExitReason, Reason},
+    operation::{Either, Latch, Operation, perform, timeout},
     park::shield,
-    process::Stage,
+    process::{Life as _, Record, Stage},
+    spin::SpinLock,
 };
 
 use super::{
     Process,
     end::{End, Exit, ExitReport},
+    life::Life,
     link::tell_links,
     name::unregister,
-    sweep::Sweep,
+    sweep::{Of, Sweep},
 };
 use crate::{
     primitive::Ordering,
@@ -42,6 +55,28 @@ const MAIN_ENDED: Reason = Reason::new("the main function of its process has end
 const PARENT_ENDED: Reason = Reason::new("the process that has made it has ended");
 /// After how long somebody looks again for a stack.
 const NO_STACK: Duration = Duration::from_millis(10);
+/// How many ids are closed in place at the most.
+const IN_PLACE_MAX: usize = 64;
+
+/// Who sees to a death.
+#[derive(Default)]
+pub(super) enum Attendance {
+    #[default]
+    Nobody,
+    InPlace,
+    /// With what it has closed, if it was anything.
+    Closing(Option<Box<ExitReport>>),
+    Guardian(Arc<Death>),
+}
+
+/// What a guardian waits for, and knows.
+#[derive(Default)]
+pub(super) struct Death {
+    emptied: Latch,
+    released: Latch,
+    /// The first sweep, if there was one.
+    first: SpinLock<Option<Arc<Sweep>>>,
+}
 
 impl Process {
     /// Raises the stage and sees to it that the process ends. Legal from any thread.
@@ -59,12 +94,9 @@ impl Process {
     /// [`Process::goes_on_to_end`] without its children; gives those that it takes with it.
     fn heed(&self, stage: Stage) -> Vec<Self> {
         let life = self.life();
-        let begun = life.is_ending.swap(true, Ordering::AcqRel);
         // Now, and not when the guardian comes to it.
-        let sweep = Sweep::start(&life.shared, self.record());
-        if !begun {
-            Guardian(Some((self.clone(), sweep))).launch(None);
-        }
+        let sweep = Sweep::start(&life.shared, self.record(), Of::Fibers);
+        self.attend(Some(sweep));
         if stage > Stage::Cancelled || !life.stops_children {
             life.children.all()
         } else {
@@ -72,10 +104,143 @@ impl Process {
         }
     }
 
-    /// Its main function has ended like this, or will never run.
-    pub(super) fn main_ended(&self, end: End) {
-        self.life().end.lock().get_or_insert_with(|| Box::new(end));
-        self.begin_to_end(Stage::Cancelled, &MAIN_ENDED);
+    /// It ends, and that has begun with this sweep: a guardian sees to it, unless somebody does.
+    pub(super) fn attend(&self, first: Option<Arc<Sweep>>) {
+        let mut death = Arc::new(Death::default());
+        *death.first.lock() = first;
+        {
+            let mut attendance = self.life().attendance.lock();
+            match &*attendance {
+                Attendance::Nobody => *attendance = Attendance::Guardian(Arc::clone(&death)),
+                Attendance::Guardian(other) => {
+                    let first = death.first.lock().take();
+                    death = Arc::clone(other);
+                    let mut known = death.first.lock();
+                    if known.is_none() {
+                        *known = first;
+                    }
+                    return;
+                }
+                Attendance::InPlace | Attendance::Closing(_) => return,
+            }
+        }
+        self.guard(death);
+    }
+
+    fn guard(&self, death: Arc<Death>) {
+        let (record, shared) = (self.record(), &self.life().shared);
+        if record.has_closing() {
+            // Their workers perhaps sleep, since nobody was waiting for what they have closed: see
+            // `Context::turn`. Who has raised the stage and does not see them asleep is seen.
+            let lanes = shared.lanes.iter().enumerate();
+            let closing = lanes.filter(|(worker, _)| record.has_counted_at(*worker));
+            closing.for_each(|(_, lane)| lane.notify());
+        }
+        Guardian(Some((self.clone(), death))).launch(None);
+    }
+
+    /// Its last fiber has ended, and nobody attends.
+    fn end_in_place(&self) {
+        let (record, life) = (self.record(), self.life());
+        if life.children.is_empty() {
+            if record.release() {
+                // Nothing was counted, so no worker has anything to close: what is named from now
+                // on finds that it has ended.
+                return tell(self, ExitReport::default());
+            }
+            if let Some(report) = self.close_here() {
+                let report = (report != ExitReport::default()).then(|| Box::new(report));
+                *life.attendance.lock() = Attendance::Closing(report);
+                if record.release() {
+                    // Nobody else may have been told of it as `Closing`.
+                    life.released(record);
+                }
+                return;
+            }
+        }
+        let death = Arc::new(Death::default());
+        death.emptied.open();
+        *life.attendance.lock() = Attendance::Guardian(Arc::clone(&death));
+        self.guard(death);
+    }
+
+    /// Closes what it has, if all of that is the calling worker's and nobody is inside: then the
+    /// host has it in that worker's next turn, and there is nothing else to be waited for.
+    fn close_here(&self) -> Option<ExitReport> {
+        let (record, shared) = (self.record(), &self.life().shared);
+        let mut report = ExitReport::default();
+        let closed = Context::with(|context| {
+            let context = context.filter(|context| shared.runs(context))?;
+            let here = context.worker().index();
+            let closes = record.is_counted_only_at(here, shared.lanes.len())
+                && context.close_ids_of(record, IN_PLACE_MAX, |id| report.count(id.namespace()));
+            closes.then_some(())
+        });
+        closed.filter(|()| record.ids() == 0)?;
+        Some(report)
+    }
+}
+
+impl fiber_core::process::Life for Life {
+    fn main_ended(&self, record: &Arc<Record>, at_end: AtEnd, wrong: Option<&ExitReason>) {
+        let asked = record.stage() > Stage::Running;
+        let raised = record.raise(Stage::Cancelled, &MAIN_ENDED);
+        let end = match wrong {
+            Some(reason) if at_end == AtEnd::NeverRan && !asked => {
+                End::NotStarted(reason.to_string().into())
+            }
+            wrong => End::of(wrong),
+        };
+        {
+            let mut said = self.end.lock();
+            match end {
+                _ if said.is_some() => {}
+                End::Returned if raised => self.has_returned.store(true, Ordering::Relaxed),
+                end => *said = Some(Box::new(end)),
+            }
+        }
+        // Else whoever has raised it sees to its end. Nobody is to be asked to unwind where the
+        // calling fiber is the only one, and has nothing to unwind: its own end does the rest.
+        let is_last = at_end == AtEnd::Over && record.is_alone() && self.children.is_empty();
+        if raised && !is_last {
+            Process::from_record(Arc::clone(record)).goes_on_to_end(Stage::Cancelled, &MAIN_ENDED);
+        }
+    }
+
+    fn emptied(&self, record: &Arc<Record>) {
+        let guardian = {
+            let mut attendance = self.attendance.lock();
+            match &*attendance {
+                Attendance::Guardian(death) => Some(Arc::clone(death)),
+                _ => {
+                    *attendance = Attendance::InPlace;
+                    None
+                }
+            }
+        };
+        match guardian {
+            Some(death) => drop(death.emptied.open()),
+            None => Process::from_record(Arc::clone(record)).end_in_place(),
+        }
+    }
+
+    fn released(&self, record: &Arc<Record>) {
+        let before = {
+            let mut attendance = self.attendance.lock();
+            match &*attendance {
+                Attendance::Guardian(death) => Attendance::Guardian(Arc::clone(death)),
+                _ => mem::replace(&mut *attendance, Attendance::InPlace),
+            }
+        };
+        match before {
+            Attendance::Guardian(death) => drop(death.released.open()),
+            Attendance::Closing(report) => {
+                let report = report.map(|report| *report).unwrap_or_default();
+                tell(&Process::from_record(Arc::clone(record)), report);
+            }
+            // Whoever is at it looks for itself.
+            Attendance::Nobody | Attendance::InPlace => {}
+        }
     }
 }
 
@@ -93,9 +258,8 @@ fn end_children(mut children: Vec<Process>, stage: Stage, reason: &Reason) {
     }
 }
 
-/// Sees to a process's death, which has begun with a sweep. If it is dropped before it has, another
-/// one does.
-struct Guardian(Option<(Process, Arc<Sweep>)>);
+/// Sees to a process's death. If it is dropped before it has, another one does.
+struct Guardian(Option<(Process, Arc<Death>)>);
 
 impl Guardian {
     fn launch(self, after: Option<Duration>) {
@@ -115,36 +279,35 @@ impl Guardian {
     }
 
     fn work(mut self) {
-        if let Some((process, first)) = self.0.take() {
+        if let Some((process, death)) = self.0.take() {
             // Whoever finds it among the fibers cannot kill it either.
-            shield(|| see_to(&process, &first));
+            shield(|| see_to(&process, &death));
         }
     }
 }
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        let Some((process, first)) = self.0.take() else {
+        let Some((process, death)) = self.0.take() else {
             return;
         };
         let in_runtime = Context::with(|context| context.is_some());
         if in_runtime && process.life().shared.phase() < Phase::Stopped {
-            Self(Some((process, first))).launch(Some(NO_STACK));
+            Self(Some((process, death))).launch(Some(NO_STACK));
         }
     }
 }
 
 /// Waits for everything within the grace only: a worker that does not come to its next turn, for
 /// whatever a fiber does there, holds up nobody's death for ever.
-fn see_to(process: &Process, first: &Sweep) {
+fn see_to(process: &Process, death: &Death) {
     let (record, life) = (process.record(), process.life());
     let mut report = ExitReport::default();
     for stage in [Stage::Killed, Stage::Abandoned] {
         if record.stage() >= stage {
             continue;
         }
-        let ended = record.emptied_operation().timeout_in(life.grace);
-        if ended {
+        if death.emptied_in(life.grace) {
             break;
         }
         tracing::warn!(
@@ -155,9 +318,11 @@ fn see_to(process: &Process, first: &Sweep) {
     }
     if record.stage() == Stage::Abandoned {
         // What comes to a suspension point rests there; what does not cannot be ended.
-        record.emptied_operation().timeout_in(life.grace);
+        death.emptied_in(life.grace);
     }
-    report.fibers_unwound = first.report.lock().fibers_unwound;
+    if let Some(first) = &*death.first.lock() {
+        report.fibers_unwound = first.report.lock().fibers_unwound;
+    }
     report.fibers_abandoned = record.abandoned();
     report.fibers_running = record.fibers();
     // Those that its main function was to end, and has not.
@@ -170,32 +335,46 @@ fn see_to(process: &Process, first: &Sweep) {
                 .wait_operation("the end of a child process"),
         );
     }
-    record.release();
-    let close = Sweep::start(&life.shared, record);
-    close.done.wait_operation("a sweep").timeout_in(life.grace);
-    let closed = *close.report.lock();
-    report.streams_closed = closed.streams_closed;
-    report.listeners_closed = closed.listeners_closed;
-    report.others_closed = closed.others_closed;
-    if !record.released_operation().timeout_in(life.grace) {
-        report.ids_left = record.ids();
-        tracing::warn!(
-            target: "fiber::sched", %process, ids = report.ids_left,
-            "the host does not give back what a process that has ended had asked of it"
-        );
+    // With nothing counted there is nothing to close.
+    if !record.release() {
+        let close = Sweep::start(&life.shared, record, Of::Rest);
+        close.done.wait_operation("a sweep").timeout_in(life.grace);
+        let closed = *close.report.lock();
+        report.streams_closed = closed.streams_closed;
+        report.listeners_closed = closed.listeners_closed;
+        report.others_closed = closed.others_closed;
+        let released = death.released.wait_operation("the end of a process's ids");
+        if !released.timeout_in(life.grace) {
+            report.ids_left = record.ids_left();
+            tracing::warn!(
+                target: "fiber::sched", %process, ids = report.ids_left,
+                "the host does not give back what a process that has ended had asked of it"
+            );
+        }
     }
-    finish(process, report);
+    tell(process, report);
+}
+
+impl Death {
+    fn emptied_in(&self, span: Duration) -> bool {
+        let emptied = self.emptied.wait_operation("the end of a process's fibers");
+        emptied.timeout_in(span)
+    }
 }
 
 /// The last steps: its id goes stale, and those who wait are told.
-pub(super) fn finish(process: &Process, report: ExitReport) {
+fn tell(process: &Process, report: ExitReport) {
     let (record, life) = (process.record(), process.life());
-    let reason = record.reason();
-    let end = life.end.lock().take();
-    let end = match (record.stage(), end) {
-        (_, Some(end)) => *end,
-        _ if report.fibers_abandoned > 0 => End::Killed(reason),
-        _ => End::Cancelled(reason),
+    if life.is_told.swap(true, Ordering::AcqRel) {
+        // The run was over first.
+        return;
+    }
+    let said = life.end.lock().take();
+    let end = match said {
+        _ if life.has_returned.load(Ordering::Relaxed) => End::Returned,
+        Some(end) => *end,
+        None if report.fibers_abandoned > 0 => End::Killed(record.reason()),
+        None => End::Cancelled(record.reason()),
     };
     let exit = Arc::new(Exit {
         process: process.id(),
@@ -234,7 +413,7 @@ pub(crate) fn finish_all(children: Vec<Process>) {
     for process in children {
         finish_all(process.life().children.all());
         process.record().raise(Stage::Ended, &RUN_OVER);
-        finish(&process, ExitReport::default());
+        tell(&process, ExitReport::default());
     }
 }
 

@@ -41,10 +41,17 @@ pub(super) type Links = SpinLock<Linked>;
 
 #[derive(Default)]
 pub(super) struct Linked {
-    /// Bound: the processes of the world.
-    peers: BTreeMap<Id, Process>,
     /// Its peers were told: it is linked to nobody any more.
     ended: bool,
+    /// Most processes have none.
+    some: Option<Box<Bonds>>,
+}
+
+/// What a process has that is or was linked, or traps exits.
+#[derive(Default)]
+struct Bonds {
+    /// Bound: the processes of the world.
+    peers: BTreeMap<Id, Process>,
     /// Where exits go while somebody traps them.
     trap: Weak<Inbox<Arc<Exit>>>,
 }
@@ -97,8 +104,8 @@ impl Process {
         }
         let (this_ended, other_ended) = self.with_both(other, |this, that| {
             if !this.ended && !that.ended {
-                this.peers.insert(other.id(), other.clone());
-                that.peers.insert(self.id(), self.clone());
+                this.bonds().peers.insert(other.id(), other.clone());
+                that.bonds().peers.insert(self.id(), self.clone());
             }
             (this.ended, that.ended)
         });
@@ -119,14 +126,16 @@ impl Process {
         let gone = self.with_both(other, |at_this, at_that| {
             at_this.forget(that);
             at_that.forget(this);
-            (at_this.peers.remove(&that), at_that.peers.remove(&this))
+            (at_this.remove(that), at_that.remove(this))
         });
         drop(gone);
     }
 
     /// Whom it is linked to, by their ids' order.
     pub fn links(&self) -> Vec<Self> {
-        self.life().links.lock().peers.values().cloned().collect()
+        let links = self.life().links.lock();
+        let peers = links.some.as_deref().map(|it| it.peers.values().cloned());
+        peers.into_iter().flatten().collect()
     }
 
     /// From now on the ends of those that this process is linked to do not end it: they come to the
@@ -134,9 +143,9 @@ impl Process {
     /// received by then is gone. Called again meanwhile it gives another one of the same queue.
     pub fn trap_exits(&self) -> Exits {
         let mut links = self.life().links.lock();
-        let inbox = links.trap.upgrade().unwrap_or_else(|| {
+        let inbox = links.trap().unwrap_or_else(|| {
             let inbox = Arc::new(Inbox::new());
-            links.trap = Arc::downgrade(&inbox);
+            links.bonds().trap = Arc::downgrade(&inbox);
             inbox
         });
         Exits { inbox }
@@ -157,7 +166,7 @@ impl Process {
     fn hear_of(&self, exit: &Arc<Exit>, entered: Entered) {
         let (gone, ends) = {
             let mut links = self.life().links.lock();
-            let gone = links.peers.remove(&exit.process);
+            let gone = links.remove(exit.process);
             if gone.is_none() && entered == Entered::Needed {
                 return;
             }
@@ -179,9 +188,21 @@ enum Entered {
 }
 
 impl Linked {
+    fn bonds(&mut self) -> &mut Bonds {
+        self.some.get_or_insert_default()
+    }
+
+    fn remove(&mut self, peer: Id) -> Option<Process> {
+        self.some.as_deref_mut()?.peers.remove(&peer)
+    }
+
+    fn trap(&self) -> Option<Arc<Inbox<Arc<Exit>>>> {
+        self.some.as_deref()?.trap.upgrade()
+    }
+
     /// What one peer's end does to `this`, whose links these are: why it ends, if it does now.
     fn hear_of(&self, exit: &Arc<Exit>, this: &Process) -> Option<Reason> {
-        if let Some(inbox) = self.trap.upgrade() {
+        if let Some(inbox) = self.trap() {
             // One for each process, so that linking to a dead one again and again fills nothing.
             inbox.retain(|other| other.process != exit.process);
             inbox.push(Arc::clone(exit));
@@ -206,7 +227,7 @@ impl Linked {
 
     /// What was trapped of this process and not received is gone.
     fn forget(&self, process: Id) {
-        if let Some(inbox) = self.trap.upgrade() {
+        if let Some(inbox) = self.trap() {
             inbox.retain(|exit| exit.process != process);
         }
     }
@@ -217,9 +238,10 @@ pub(super) fn tell_links(process: &Process, exit: &Arc<Exit>) {
     let peers = {
         let mut links = process.life().links.lock();
         links.ended = true;
-        mem::take(&mut links.peers)
+        let bonds = links.some.as_deref_mut();
+        bonds.map(|it| mem::take(&mut it.peers))
     };
-    for peer in peers.values() {
+    for peer in peers.iter().flat_map(BTreeMap::values) {
         peer.hear_of(exit, Entered::Needed);
     }
 }

@@ -205,7 +205,12 @@ impl Process {
             return Err(SpawnError::NoRuntime);
         }
         let member = self.0.admit()?;
-        FiberBuilder::of_process(None, member).spawn(body)
+        let spawned = FiberBuilder::of_process(None, member).spawn(body);
+        if self.is_ending() {
+            // Its main function perhaps found itself alone.
+            self.attend(None);
+        }
+        spawned
     }
 }
 

@@ -47,11 +47,13 @@ pub fn register(name: &str, process: &Process) -> Result<(), NameError> {
     if life.exit.lock().is_some() {
         return Err(NameError::Ended);
     }
-    let mut registered = life.registered.lock();
-    if registered.is_some() {
-        return Err(NameError::Named);
-    }
-    *registered = Some(Arc::clone(&name));
+    life.with_rare(|rare| match &mut rare.registered {
+        Some(_) => Err(NameError::Named),
+        none => {
+            *none = Some(Arc::clone(&name));
+            Ok(())
+        }
+    })?;
     names.insert(name, process.clone());
     Ok(())
 }
@@ -61,7 +63,7 @@ pub fn unregister(process: &Process) -> Option<Box<str>> {
     let life = process.life();
     let (name, entry) = {
         let mut names = life.shared.names.0.lock();
-        let name = life.registered.lock().take()?;
+        let name = life.rare(|rare| rare.registered.take())?;
         let entry = names.remove(&name);
         (name, entry)
     };

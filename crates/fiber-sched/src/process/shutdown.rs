@@ -41,7 +41,7 @@ impl Runtime {
     /// # Cancellation
     /// A cancelled fiber unwinds. So does one of a process that this ends.
     pub fn shut_down(&self) {
-        while let Some(youngest) = self.shared().processes.all().pop() {
+        while let Some(youngest) = self.shared().processes.youngest() {
             tracing::info!(target: "fiber::sched", process = %youngest, "shutting down");
             youngest.cancel(SHUTDOWN);
             perform(youngest.end_operation());

@@ -27,6 +27,15 @@ use crate::{
 /// How many ids a worker looks at in one turn: a process of a thousand is closed in one.
 const IDS_A_TURN: usize = 4096;
 
+/// What a sweep is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Fibers, which are to heed the stage of their process.
+    Fibers,
+    /// What else there is, which is to be closed.
+    Rest,
+}
+
 /// One pass over all workers.
 pub(super) struct Sweep {
     record: Arc<Record>,
@@ -39,7 +48,7 @@ pub(super) struct Sweep {
 impl Sweep {
     /// Has all workers heed the stage of `record` that have named something of it. Others are not
     /// waited for: what they name from now on finds the stage.
-    pub(super) fn start(shared: &Shared, record: &Arc<Record>) -> Arc<Self> {
+    pub(super) fn start(shared: &Shared, record: &Arc<Record>, of: Of) -> Arc<Self> {
         let sweep = Arc::new(Self {
             record: Arc::clone(record),
             left: AtomicUsize::new(shared.lanes.len()),
@@ -47,7 +56,12 @@ impl Sweep {
             report: SpinLock::default(),
         });
         for (worker, lane) in shared.lanes.iter().enumerate() {
-            match record.has_ids_at(worker) {
+            let has_any = match of {
+                Of::Fibers => record.has_ids_at(worker),
+                // A slot of a fiber that has ended may still be listed.
+                Of::Rest => record.has_ids_at(worker) && record.has_counted_at(worker),
+            };
+            match has_any {
                 true => lane.sweep(&sweep),
                 false => sweep.is_through(),
             }

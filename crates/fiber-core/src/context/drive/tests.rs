@@ -136,8 +136,8 @@ fn a_process_that_has_ended_is_told_of_its_ids_when_the_host_has_closed_them() {
         .close_for(opened.unwrap(), Closing::OwnerDied)
         .unwrap();
     context.receive_closing();
-    assert_eq!((process.ids(), env.asked().len()), (1, 0));
+    assert_eq!((process.has_closing(), env.asked().len()), (true, 0));
     context.turn(Wait::Forever).unwrap();
-    assert_eq!((process.ids(), env.asked().len()), (0, 1));
+    assert_eq!((process.has_closing(), env.asked().len()), (false, 1));
     context.finish(GRACE).unwrap();
 }

@@ -141,7 +141,8 @@ impl SupervisorBuilder {
     pub(super) fn supervise(self, started: impl FnOnce(&Arc<Commands>)) -> Result<(), Arc<str>> {
         let this = Process::current().expect("a supervisor runs in a process of its own");
         let commands = Arc::new(Commands::new());
-        *this.life().commands.lock() = Some(Arc::clone(&commands));
+        this.life()
+            .with_rare(|rare| rare.commands = Some(Arc::clone(&commands)));
         let intensity = Intensity::new(self.intensity, self.period);
         let mut state = State::new(this, self.strategy, intensity);
         let ended = mask(|| {

@@ -88,7 +88,7 @@ impl Supervisor {
 
     /// The supervisor that this process is; `None` if it is none, or has not begun to be.
     pub fn of(process: &Process) -> Option<Self> {
-        let commands = process.life().commands.lock().clone();
+        let commands = process.life().rare(|rare| rare.commands.clone());
         Some(Self {
             process: process.clone(),
             commands: commands?,
