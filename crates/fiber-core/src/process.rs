@@ -135,7 +135,7 @@ pub struct Record {
     /// `ID` for each that is named, and `CLOSING` for each that the host is yet to close.
     ids: AtomicU64,
     stack_bytes: AtomicUsize,
-    abandoned: AtomicUsize,
+    abandoned: AtomicU32,
     parks: AtomicU64,
     requests: AtomicU64,
     cpu_ns: AtomicU64,
@@ -214,11 +214,11 @@ impl Record {
             members: AtomicU64::new(MEMBER + FIBER),
             ids: AtomicU64::new(0),
             stack_bytes: AtomicUsize::new(0),
-            abandoned: AtomicUsize::new(0),
+            abandoned: AtomicU32::new(0),
             parks: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
-            heap: Heap::new(limits.heap_bytes),
+            heap: Heap::new(),
             heads: Heads::new(workers),
             ids_at: AtomicU64::new(0),
             life,
@@ -296,7 +296,7 @@ impl Record {
 
     /// How many of its fibers were abandoned.
     pub fn abandoned(&self) -> usize {
-        self.abandoned.load(Ordering::Relaxed)
+        self.abandoned.load(Ordering::Relaxed) as usize
     }
 
     /// How often its fibers were switched out.

@@ -269,6 +269,7 @@ impl Session {
         )
     }
 
+    #[inline(never)]
     fn next_body_bytes(&mut self, turn: &mut Turn<'_>) -> Next {
         let State::Body(body) = &mut self.state else {
             unreachable!("the caller has just seen a body");

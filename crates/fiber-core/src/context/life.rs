@@ -141,8 +141,10 @@ impl Context {
     /// # Errors
     /// At the limit of ids.
     pub fn name_process(&self, process: &Arc<Record>) -> Result<Id, Full> {
-        let object = Arc::clone(process) as Object;
-        let id = self.name_object(Namespace::PROCESS, object)?;
+        self.receive_closing();
+        let named = Named::process(Arc::clone(process));
+        let (space, owner) = (self.env().id_space(), self.process());
+        let id = self.shard.borrow_mut().name(space, named, owner.as_ref())?;
         process.set_id(id);
         Ok(id)
     }

@@ -33,15 +33,13 @@ pub fn is_heap_counted() -> bool {
 pub(crate) struct Heap {
     /// Two's complement: below zero when they have freed what others had allocated.
     bytes: AtomicU64,
-    limit: usize,
     is_over: AtomicBool,
 }
 
 impl Heap {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             bytes: AtomicU64::new(0),
-            limit,
             is_over: AtomicBool::new(false),
         }
     }
@@ -56,13 +54,13 @@ impl Heap {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Counts; says whether that is too much, for the first time.
-    fn count(&self, more: usize, less: usize) -> bool {
+    /// Counts; says whether that is more than `limit`, for the first time.
+    fn count(&self, more: usize, less: usize, limit: usize) -> bool {
         // Wrapping on purpose, see `bytes`.
         let change = (more as u64).wrapping_sub(less as u64);
         let before = self.bytes.fetch_add(change, Ordering::Relaxed);
         more > less
-            && usize_of(before.wrapping_add(change)) > self.limit
+            && usize_of(before.wrapping_add(change)) > limit
             && !self.is_over.swap(true, Ordering::Relaxed)
     }
 }
@@ -145,7 +143,7 @@ fn count(more: usize, less: usize) {
     Context::with_current(|context, fiber| {
         let over = fiber
             .process()
-            .is_some_and(|process| process.heap.count(more, less));
+            .is_some_and(|process| process.heap.count(more, less, process.limits.heap_bytes));
         if over {
             context.budget().end();
         }

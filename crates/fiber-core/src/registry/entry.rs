@@ -114,7 +114,8 @@ impl Word {
     }
 
     const fn usable_as(self, generation: u16) -> bool {
-        self.is_live() && !self.is_closing() && self.generation() == generation
+        // One comparison: it is asked at each use of an id.
+        self.0 & (!0 << GENERATION_SHIFT | LIVE | CLOSING) == Self::new(generation).0 | LIVE
     }
 }
 

@@ -103,8 +103,8 @@ pub enum Full {
 pub(crate) struct Named {
     pub(super) namespace: Namespace,
     pub(super) raw: RawDescriptor,
-    /// A fiber's header, which outlives the time in which its slot can be entered; or a box of an
-    /// [`Object`]; or null.
+    /// A fiber's header, which outlives the time in which its slot can be entered; or a reference
+    /// to a process; or a box of an [`Object`]; or null.
     pub(super) object: *mut (),
 }
 
@@ -137,9 +137,19 @@ impl Named {
         }
     }
 
+    /// A process, to which the slot holds a reference.
+    pub(crate) fn process(process: Arc<Record>) -> Self {
+        Self {
+            namespace: Namespace::PROCESS,
+            raw: RawDescriptor(0),
+            object: Arc::into_raw(process).cast_mut().cast(),
+        }
+    }
+
     /// What is freed with the slot.
     pub(crate) fn object(namespace: Namespace, object: Object) -> Self {
-        debug_assert!(!namespace.is_descriptor() && namespace != Namespace::FIBER);
+        let is_object = !namespace.is_descriptor() && namespace.is_counted();
+        assert!(is_object, "the slots of these kinds name something else");
         Self {
             namespace,
             raw: RawDescriptor(0),
@@ -163,6 +173,10 @@ impl Named {
 
     /// Frees what was to be named.
     fn refuse(self) {
+        if let Some(process) = process_of(self.namespace, self.object) {
+            // SAFETY: the reference of `process`, which no slot has (I-4).
+            drop(unsafe { Arc::from_raw(process.as_ptr()) });
+        }
         if let Some(object) = object_of(self.namespace, self.object) {
             // SAFETY: the box of `object`, which no slot has (I-4).
             drop(unsafe { Box::from_raw(object.as_ptr()) });
@@ -172,7 +186,15 @@ impl Named {
 
 /// The box behind the `object` of a slot, if there is one.
 pub(super) fn object_of(namespace: Namespace, object: *mut ()) -> Option<NonNull<Object>> {
-    if namespace == Namespace::FIBER {
+    if !namespace.is_counted() {
+        return None;
+    }
+    NonNull::new(object.cast())
+}
+
+/// The process behind the `object` of a slot, if there is one; a runtime's first one is none.
+pub(super) fn process_of(namespace: Namespace, object: *mut ()) -> Option<NonNull<Record>> {
+    if namespace != Namespace::PROCESS {
         return None;
     }
     NonNull::new(object.cast())
@@ -219,6 +241,8 @@ pub enum Kept {
     Nothing,
     /// A fiber that has ended while others looked at it.
     Fiber(Fiber),
+    /// A process.
+    Process(Arc<Record>),
     /// An object.
     Object(Object),
 }
@@ -606,6 +630,10 @@ fn kept(id: Id, entry: &Entry) -> Kept {
     if let Some(object) = object_of(id.namespace(), entry.object()) {
         // SAFETY: the box that the slot was opened with, and nobody is inside any more (I-4).
         return Kept::Object(*unsafe { Box::from_raw(object.as_ptr()) });
+    }
+    if let Some(process) = process_of(id.namespace(), entry.object()) {
+        // SAFETY: the reference that the slot was opened with, and nobody is inside any more (I-4).
+        return Kept::Process(unsafe { Arc::from_raw(process.as_ptr()) });
     }
     if entry.word().keeps()
         && let Some(header) = NonNull::new(entry.object().cast::<Header>())

@@ -9,7 +9,7 @@ use core::{
 
 use super::{
     entry::{Chunk, Closing, Entry, NotMoved},
-    shard::{Named, Object, ShardInbox, object_of},
+    shard::{Named, Object, ShardInbox, object_of, process_of},
 };
 use crate::{
     error::{IoError, IoErrorKind, Stale, StaleReason},
@@ -17,6 +17,7 @@ use crate::{
     id::{Description, Id, Namespace},
     operation::WaitGraph,
     primitive::Ordering,
+    process::{Record, share},
     request::RawDescriptor,
     spin::SpinLock,
 };
@@ -484,6 +485,13 @@ impl Entered<'_> {
         // SAFETY: a fiber that ends closes its id first, and if somebody is inside by then it stays
         // alive for that one, see `close_fiber` (I-4).
         Some(unsafe { header.as_ref() }.handle())
+    }
+
+    /// The process that it names.
+    pub fn process(&self) -> Option<Arc<Record>> {
+        let process = process_of(self.entry.namespace(), self.entry.object())?;
+        // SAFETY: the slot's own reference, which is there until it is freed (I-4).
+        Some(unsafe { share(process) })
     }
 
     /// The object that it names.

@@ -102,8 +102,7 @@ impl Process {
                 Some(context) => context.env().id_space(),
                 None => IdSpace::of_process(),
             };
-            let entered = space.enter(id, None)?;
-            Ok(entered.object().and_then(|it| it.downcast::<Record>().ok()))
+            space.enter(id, None).map(|entered| entered.process())
         })?;
         let found = found.map(Self::from_record);
         found.ok_or_else(|| Stale::wrong_kind(id))

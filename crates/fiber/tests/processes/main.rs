@@ -11,6 +11,7 @@ mod deaths;
 mod endings;
 mod held;
 mod ids;
+mod in_place;
 mod limits;
 mod links;
 mod masses;

@@ -36,6 +36,9 @@ pub(crate) struct Turn<'a> {
 }
 
 /// Carries out `line`, which includes its line end; `rest` is what is buffered behind it.
+// Apart, as what it calls: a session's frames lie on the stack of its connection, where only what
+// is under way together is to lie.
+#[inline(never)]
 pub(crate) fn run_line(
     line: &[u8],
     rest: &[u8],
@@ -88,6 +91,7 @@ pub(crate) fn run_line(
 }
 
 /// Carries out a command that is one line and leaves the session as it was.
+#[inline(never)]
 fn run_simple(command: &Command<'_>, turn: &mut Turn<'_>) {
     let store = &turn.cache.store;
     match *command {
@@ -187,6 +191,7 @@ fn append_value(item: &Item, line: ValueLine, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+#[inline(never)]
 fn count(direction: Direction, key: &[u8], delta: u64, reply: Reply, turn: &mut Turn<'_>) {
     let count = Count {
         direction,

@@ -12,6 +12,7 @@ use crate::store::{
 use crate::time::{Expiry, Seconds};
 
 /// Carries out `mg`.
+#[inline(never)]
 pub(crate) fn get(command: &Meta<'_>, turn: &mut Turn<'_>) {
     let Meta { key, flags, text } = command;
     let now = turn.now;
@@ -126,6 +127,7 @@ pub(crate) fn answer_set(
 }
 
 /// Carries out `md`.
+#[inline(never)]
 pub(crate) fn delete(command: &Meta<'_>, turn: &mut Turn<'_>) {
     let Meta { key, flags, .. } = command;
     let removal = Removal {
@@ -148,6 +150,7 @@ pub(crate) fn delete(command: &Meta<'_>, turn: &mut Turn<'_>) {
 }
 
 /// Carries out `ma`.
+#[inline(never)]
 pub(crate) fn arithmetic(command: &Meta<'_>, turn: &mut Turn<'_>) {
     let Meta { key, flags, .. } = command;
     let now = turn.now;
@@ -218,6 +221,7 @@ fn answer_count(
 }
 
 /// Carries out `me`.
+#[inline(never)]
 pub(crate) fn debug(key: &MetaKey<'_>, turn: &mut Turn<'_>) {
     let (now, out) = (turn.now, &mut *turn.out);
     let found = turn.cache.store.inspect(key.as_bytes(), now, |item| {

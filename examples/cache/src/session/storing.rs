@@ -46,6 +46,7 @@ impl Answer<'_> {
 }
 
 /// Carries out a classic storage command.
+#[inline(never)]
 pub(crate) fn run_classic(
     header: &Header<'_>,
     line_bytes: usize,
@@ -68,6 +69,7 @@ pub(crate) fn run_classic(
 }
 
 /// Carries out `ms`.
+#[inline(never)]
 pub(crate) fn run_meta(
     command: &Meta<'_>,
     value_bytes: usize,
