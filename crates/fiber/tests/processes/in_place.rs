@@ -71,7 +71,7 @@ fn a_destructor_that_waits_behind_the_main_function_is_killed() {
     fiber_local! {
         static WAITS: Waits = Waits;
     }
-    everywhere(|| {
+    in_worlds(200, || {
         short()
             .spawn(|| WAITS.with(|_| ()))
             .unwrap()
@@ -84,7 +84,7 @@ fn a_destructor_that_waits_behind_the_main_function_is_killed() {
 
 #[test]
 fn a_fiber_that_comes_to_a_process_at_its_very_end_ends_with_it() {
-    everywhere(|| {
+    in_worlds(200, || {
         let process = short().spawn(yield_now).unwrap();
         for _ in 0..10 {
             drop(process.process().spawn(|| mask(park)));
