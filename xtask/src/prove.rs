@@ -24,7 +24,7 @@ const GUESSES: u64 = 10_000_000;
 
 /// What one idle connection may hold of the server's memory: a page of stack, and what it and its
 /// process have on the heap.
-const IDLE_BYTES_MAX: f64 = 8192.0;
+const IDLE_BYTES_MAX: f64 = 9216.0;
 /// Descriptors that are no connection.
 const SPARE_FILES: u64 = 200;
 /// How long a load has been running when the signal comes.

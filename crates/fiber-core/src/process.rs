@@ -21,8 +21,7 @@
 
 use alloc::{boxed::Box, sync::Arc};
 use core::{
-    any::Any,
-    array, fmt,
+    fmt,
     mem::ManuallyDrop,
     ptr::{self, NonNull},
     time::Duration,
@@ -35,10 +34,15 @@ use crate::{
     spin::SpinLock,
 };
 
+mod heads;
 mod heap;
+mod life;
 
-use self::heap::Heap;
-pub use self::heap::{CountingAllocator, HEAP_LIMIT, is_heap_counted};
+use self::{heads::Heads, heap::Heap};
+pub use self::{
+    heap::{CountingAllocator, HEAP_LIMIT, is_heap_counted},
+    life::Life,
+};
 
 /// How far a process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,55 +149,6 @@ pub struct Record {
     /// The workers (bits by index modulo 64) that have ever named something of it that is counted.
     ids_at: AtomicU64,
     life: Box<dyn Life>,
-}
-
-/// What a process is beyond its fibers and ids, and what is told of those. Nothing here may wait:
-/// the caller may be a worker outside of fibers, or any thread.
-pub trait Life: Any + Send + Sync {
-    /// Its main function has come to this end: nothing is wrong with it, or this. Called as
-    /// [`ExitWatcher::result`] of its fiber.
-    fn main_ended(&self, process: &Arc<Record>, at_end: AtEnd, wrong: Option<&ExitReason>);
-
-    /// It has no fiber left, and will have none. Called once.
-    fn emptied(&self, process: &Arc<Record>);
-
-    /// It has no id left, and the host has closed what they named. Called only after
-    /// [`Record::release`], and again if somebody has given it one since.
-    fn released(&self, process: &Arc<Record>);
-}
-
-/// Nobody is told.
-impl Life for () {
-    fn main_ended(&self, _process: &Arc<Record>, _at_end: AtEnd, _wrong: Option<&ExitReason>) {}
-
-    fn emptied(&self, _process: &Arc<Record>) {}
-
-    fn released(&self, _process: &Arc<Record>) {}
-}
-
-/// A number for each worker, in place if they are few: there is one of these for each process.
-enum Heads {
-    Few([AtomicU32; Self::FEW]),
-    Many(Box<[AtomicU32]>),
-}
-
-impl Heads {
-    const FEW: usize = 4;
-
-    fn new(workers: usize) -> Self {
-        match workers {
-            0..=Self::FEW => Self::Few(array::from_fn(|_| AtomicU32::new(NO_KEY))),
-            _ => Self::Many((0..workers).map(|_| AtomicU32::new(NO_KEY)).collect()),
-        }
-    }
-
-    #[inline]
-    fn at(&self, worker: usize) -> &AtomicU32 {
-        match self {
-            Self::Few(heads) => &heads[worker],
-            Self::Many(heads) => &heads[worker],
-        }
-    }
 }
 
 impl Record {

@@ -24,7 +24,7 @@
 
 use core::{mem, sync::atomic::AtomicPtr};
 
-use super::shard::{Named, ShardInbox};
+use super::{inbox::ShardInbox, named::Named};
 use crate::{
     error::StaleReason,
     id::{Id, Namespace},

@@ -12,12 +12,15 @@
 //! retired for good (I-4).
 
 mod entry;
+mod inbox;
+mod named;
 mod shard;
 mod space;
 
-pub(crate) use self::{entry::Closing, shard::Named};
+pub(crate) use self::{entry::Closing, named::Named};
 pub use self::{
-    shard::{Full, Kept, Object, Received, Shard},
+    named::Object,
+    shard::{Full, Kept, Received, Shard},
     space::{Entered, IdSpace},
 };
 

@@ -2,65 +2,27 @@
 
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 use core::{
-    any::Any,
     fmt,
     ptr::{self, NonNull},
 };
 
 use super::{
     entry::{Chunk, Entry},
+    inbox::ShardInbox,
+    named::{Named, Object, object_of, process_of},
     space::IdSpace,
 };
 use crate::{
     env::Unpark,
     fiber::{Fiber, Header},
     id::{Id, Namespace},
-    primitive::{AtomicU32, Ordering},
+    primitive::Ordering,
     process::{LimitReached, NO_KEY, Record},
     request::RawDescriptor,
 };
 
 /// Free slots are reused oldest first, and only when so many wait, to keep generations far apart.
 const REUSE_DISTANCE: usize = 256;
-
-/// Slots that others have handed over to be freed: a stack linked through the slots themselves,
-/// so that handing over neither allocates nor fails.
-pub(super) struct ShardInbox {
-    head: AtomicU32,
-    /// Those that nobody waits for: they are freed whenever their worker comes to it.
-    later: AtomicU32,
-    unparker: Arc<dyn Unpark>,
-    /// The process that stands for the runtime of the shard.
-    pub(super) runtime: Option<Id>,
-}
-
-impl ShardInbox {
-    pub(super) fn push(&self, entry: &Entry, key: u32) {
-        let is_awaited = entry.is_awaited();
-        let list = if is_awaited { &self.head } else { &self.later };
-        let mut head = list.load(Ordering::Relaxed);
-        loop {
-            // Taken beforehand: once the slot is in the list its shard may free it and end.
-            let rings = is_awaited && head == NO_KEY;
-            let unparker = rings.then(|| Arc::clone(&self.unparker));
-            entry.reap_next.store(head, Ordering::Relaxed);
-            match list.compare_exchange_weak(head, key, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => {
-                    if let Some(unparker) = unparker {
-                        unparker.unpark();
-                    }
-                    return;
-                }
-                Err(seen) => head = seen,
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        let lists = [&self.head, &self.later];
-        lists.map(|list| list.load(Ordering::Acquire)) == [NO_KEY; 2]
-    }
-}
 
 /// One worker's part of the table. It stays on its worker's thread.
 pub struct Shard {
@@ -98,106 +60,12 @@ pub enum Full {
     Process(LimitReached),
 }
 
-/// What is to be named.
-#[derive(Debug)]
-pub(crate) struct Named {
-    pub(super) namespace: Namespace,
-    pub(super) raw: RawDescriptor,
-    /// A fiber's header, which outlives the time in which its slot can be entered; or a reference
-    /// to a process; or a box of an [`Object`]; or null.
-    pub(super) object: *mut (),
-}
-
 /// A slot of its shard in which something is going to be named, and the owner of that.
 #[derive(Debug)]
 #[must_use = "it is filled or given up"]
 pub(crate) struct Room<'owner> {
     key: u32,
     owner: Option<&'owner Arc<Record>>,
-}
-
-/// What an id names that is no descriptor of the host and no fiber.
-pub type Object = Arc<dyn Any + Send + Sync>;
-
-impl Named {
-    /// A descriptor of the host.
-    pub(crate) const fn descriptor(namespace: Namespace, raw: RawDescriptor) -> Self {
-        Self {
-            namespace,
-            raw,
-            object: ptr::null_mut(),
-        }
-    }
-
-    pub(crate) const fn fiber(header: NonNull<Header>) -> Self {
-        Self {
-            namespace: Namespace::FIBER,
-            raw: RawDescriptor(0),
-            object: header.as_ptr().cast(),
-        }
-    }
-
-    /// A process, to which the slot holds a reference.
-    pub(crate) fn process(process: Arc<Record>) -> Self {
-        Self {
-            namespace: Namespace::PROCESS,
-            raw: RawDescriptor(0),
-            object: Arc::into_raw(process).cast_mut().cast(),
-        }
-    }
-
-    /// What is freed with the slot.
-    pub(crate) fn object(namespace: Namespace, object: Object) -> Self {
-        let is_object = !namespace.is_descriptor() && namespace.is_counted();
-        assert!(is_object, "the slots of these kinds name something else");
-        Self {
-            namespace,
-            raw: RawDescriptor(0),
-            object: Box::into_raw(Box::new(object)).cast(),
-        }
-    }
-
-    /// What another slot had named.
-    pub(super) const fn moved(namespace: Namespace, raw: RawDescriptor, object: *mut ()) -> Self {
-        Self {
-            namespace,
-            raw,
-            object,
-        }
-    }
-
-    #[cfg(all(test, not(loom)))]
-    pub(crate) const fn raw(&self) -> RawDescriptor {
-        self.raw
-    }
-
-    /// Frees what was to be named.
-    fn refuse(self) {
-        if let Some(process) = process_of(self.namespace, self.object) {
-            // SAFETY: the reference of `process`, which no slot has (I-4).
-            drop(unsafe { Arc::from_raw(process.as_ptr()) });
-        }
-        if let Some(object) = object_of(self.namespace, self.object) {
-            // SAFETY: the box of `object`, which no slot has (I-4).
-            drop(unsafe { Box::from_raw(object.as_ptr()) });
-        }
-    }
-}
-
-/// The box behind the `object` of a slot, if there is one.
-pub(super) fn object_of(namespace: Namespace, object: *mut ()) -> Option<NonNull<Object>> {
-    if !namespace.is_counted() {
-        return None;
-    }
-    NonNull::new(object.cast())
-}
-
-/// The process behind the `object` of a slot, if there is one; a runtime's first one is none.
-pub(super) fn process_of(namespace: Namespace, object: *mut ()) -> Option<NonNull<Record>> {
-    if namespace != Namespace::PROCESS {
-        return None;
-    }
-    NonNull::new(object.cast())
 }
 
 /// A closing slot that its shard has received.
@@ -256,12 +124,7 @@ impl Shard {
             free: VecDeque::new(),
             worker: 0,
             first: NO_KEY,
-            inbox: NonNull::from_mut(Box::leak(Box::new(ShardInbox {
-                head: AtomicU32::new(NO_KEY),
-                later: AtomicU32::new(NO_KEY),
-                unparker,
-                runtime: None,
-            }))),
+            inbox: NonNull::from_mut(Box::leak(Box::new(ShardInbox::new(unparker)))),
             space: None,
             live: 0,
             live_max,

@@ -9,7 +9,8 @@ use core::{
 
 use super::{
     entry::{Chunk, Closing, Entry, NotMoved},
-    shard::{Named, Object, ShardInbox, object_of, process_of},
+    inbox::ShardInbox,
+    named::{Named, Object, object_of, process_of},
 };
 use crate::{
     error::{IoError, IoErrorKind, Stale, StaleReason},
