@@ -9,6 +9,14 @@ pub(crate) use loom::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+/// What sequentially consistent accesses promise by themselves: one order of all of them. Loom
+/// knows them as acquire and release only, so its models say it with a fence.
+#[inline]
+pub(crate) fn loom_fence() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}
+
 /// The flag of a spin lock.
 #[cfg(not(loom))]
 #[derive(Debug)]

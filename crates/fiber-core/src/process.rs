@@ -30,13 +30,15 @@ use core::{
 use crate::{
     fiber::{AtEnd, ExitReason, ExitWatcher, Reason},
     id::Id,
-    primitive::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    primitive::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, loom_fence},
     spin::SpinLock,
 };
 
 mod heads;
 mod heap;
 mod life;
+#[cfg(all(test, loom))]
+mod models;
 
 use self::{heads::Heads, heap::Heap};
 pub use self::{
@@ -201,8 +203,14 @@ impl Record {
         &*self.life
     }
 
+    /// The same of one that nobody else has any more.
+    pub fn life_mut(&mut self) -> &mut dyn Life {
+        &mut *self.life
+    }
+
     /// How far it has come.
     pub fn stage(&self) -> Stage {
+        loom_fence();
         Stage::of(self.stage.load(Ordering::SeqCst))
     }
 
@@ -391,6 +399,7 @@ impl Record {
     /// looks at the stage afterwards: whoever raises that and then asks this misses none (as two
     /// that each store and then load, all of it `SeqCst`).
     pub fn has_ids_at(&self, worker: usize) -> bool {
+        loom_fence();
         self.heads.at(worker).load(Ordering::SeqCst) != NO_KEY
     }
 

@@ -86,6 +86,9 @@ pub enum SpawnError {
     /// The process has ended.
     #[error("the process has ended")]
     ProcessEnded,
+    /// The runtime ends its processes, and its first one makes no more of them.
+    #[error("the runtime shuts down: no process is started any more beside those that end")]
+    ShuttingDown,
     /// It was to be linked, and the caller is in the runtime's first process.
     #[error(transparent)]
     NoProcess(#[from] NoProcess),

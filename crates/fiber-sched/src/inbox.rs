@@ -157,3 +157,112 @@ impl<T> fmt::Debug for TakeOperation<'_, T> {
         f.debug_struct("TakeOperation").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, loom))]
+mod models {
+    extern crate std;
+
+    use alloc::sync::Arc;
+    use core::{
+        ptr,
+        sync::atomic::{AtomicU64, Ordering},
+        time::Duration,
+    };
+
+    use fiber_core::{
+        env::{Instant, ThreadHooks, Unpark},
+        operation::perform,
+    };
+    use loom::thread;
+
+    use super::*;
+
+    static HOOKS: ThreadHooks = ThreadHooks {
+        slot: ptr::null,
+        set_slot: |_| {},
+        park: |_| thread::park(),
+        unparker: || Arc::new(Thread(thread::current())),
+        relax: thread::yield_now,
+        now,
+        is_unwinding: std::thread::panicking,
+        watch_panics: |_| {},
+    };
+
+    /// A clock on which the shortest time is over when it is looked at again.
+    fn now() -> Instant {
+        static NANOS: AtomicU64 = AtomicU64::new(0);
+        Instant::from_nanos(NANOS.fetch_add(1, Ordering::Relaxed))
+    }
+
+    struct Thread(thread::Thread);
+
+    impl Unpark for Thread {
+        fn unpark(&self) {
+            self.0.unpark();
+        }
+    }
+
+    type Numbers = Arc<Inbox<u32>>;
+
+    /// Runs `other` on another thread beside `body`.
+    fn model(other: fn(&Inbox<u32>) -> u32, body: fn(&Inbox<u32>) -> u32, left: &'static [u32]) {
+        HOOKS.install();
+        loom::model(move || {
+            let inbox: Numbers = Arc::new(Inbox::new());
+            let there = Arc::clone(&inbox);
+            let other = thread::spawn(move || other(&there));
+            let mut seen = std::vec![body(&inbox), other.join().unwrap()];
+            seen.extend(core::iter::from_fn(|| inbox.try_take()));
+            seen.retain(|number| *number != 0);
+            seen.sort_unstable();
+            assert_eq!(seen, left, "each comes once, and nobody waits beside it");
+        });
+    }
+
+    fn push_two(inbox: &Inbox<u32>) -> u32 {
+        inbox.push(1);
+        inbox.push(2);
+        0
+    }
+
+    fn take(inbox: &Inbox<u32>) -> u32 {
+        perform(inbox.take_operation("a number"))
+    }
+
+    #[test]
+    fn loom_who_waits_gets_what_comes_in_order() {
+        let take_two = |inbox: &Inbox<u32>| {
+            assert_eq!((take(inbox), take(inbox)), (1, 2));
+            0
+        };
+        model(push_two, take_two, &[]);
+    }
+
+    #[test]
+    fn loom_a_wait_that_is_given_up_loses_nothing() {
+        let give_up = |inbox: &Inbox<u32>| {
+            let operation = inbox.take_operation("a number");
+            let taken = operation.perform_timeout(Duration::from_nanos(1));
+            taken.unwrap_or(0)
+        };
+        model(push_two, give_up, &[1, 2]);
+    }
+
+    #[test]
+    fn loom_two_who_wait_get_one_each() {
+        let push_and_take = |inbox: &Inbox<u32>| {
+            push_two(inbox);
+            take(inbox)
+        };
+        model(take, push_and_take, &[1, 2]);
+    }
+
+    #[test]
+    fn loom_what_is_over_the_bound_comes_back_unless_somebody_waits() {
+        let push_below = |inbox: &Inbox<u32>| {
+            inbox.push_below(1, 1).unwrap();
+            inbox.push_below(1, 2).err().unwrap_or(0)
+        };
+        model(push_below, take, &[1, 2]);
+    }
+}

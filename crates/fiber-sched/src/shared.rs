@@ -6,7 +6,7 @@ use crossbeam_utils::CachePadded;
 use fiber_core::{
     Id,
     env::{SharedEnv, Watching, WorkerId},
-    fiber::{Inbox, Runnable},
+    fiber::{Fiber, Inbox, Runnable},
     operation::Latch,
     request::RawDescriptor,
     spin::SpinLock,
@@ -81,6 +81,7 @@ pub(crate) struct Shared {
     /// The processes that the first one has made.
     pub(crate) processes: Children,
     pub(crate) names: Names,
+    shutting_down: AtomicBool,
     /// Nothing can happen any more although all were cancelled: nobody waits for processes then.
     pub(crate) given_up: Latch,
 }
@@ -121,6 +122,7 @@ impl Shared {
             abandoned: AtomicBool::new(false),
             processes: Children::default(),
             names: Names::default(),
+            shutting_down: AtomicBool::new(false),
             given_up: Latch::new(),
         })
     }
@@ -258,10 +260,21 @@ impl Shared {
     pub(crate) fn drop_queued(&self) {
         // Whoever pushes later sees under the lock that the run has stopped.
         drop(self.outside.lock());
+        let close = |fiber: &Fiber| self.env.id_space().close_unstarted(fiber);
         for lane in &self.lanes {
-            drop(lane.inbox.take());
-            drop(lane.take_unstarted());
+            let (woken, unstarted) = (lane.inbox.take(), lane.take_unstarted());
+            woken.each(close);
+            unstarted.each(close);
         }
+    }
+
+    /// From here on the first process makes no other one.
+    pub(crate) fn begin_to_shut_down(&self) {
+        self.shutting_down.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::SeqCst)
     }
 
     /// The calling worker has cancelled its fibers, as `Phase::Cancelling` asks.

@@ -1,15 +1,18 @@
 //! Starting fibers.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::panic::Location;
+use core::{fmt, panic::Location};
 
 use fiber_core::{
     Context,
     context::Placement,
     env::{StackClass, WorkerId},
-    fiber::{Attributes, ExitWatcher, JoinHandle, Priority, Reason, Runnable, Spawn},
+    fiber::{
+        AtEnd, Attributes, ExitReason, ExitWatcher, JoinHandle, Priority, Reason, Runnable, Spawn,
+    },
     operation::Operation,
     process::Membership,
+    spin::SpinLock,
 };
 
 use crate::{error::SpawnError, lane::Lane, primitive::Ordering, runtime::Runtime, shared::Shared};
@@ -243,7 +246,8 @@ impl Builder {
 
     /// The fiber gets a dedicated worker, see
     /// [`Builder::dedicated`](crate::Builder::dedicated) of the runtime, which is free again when
-    /// the fiber has ended, in whatever way. Goes with [`Builder::spawn`] only.
+    /// the fiber has ended, in whatever way; and when it was abandoned, as soon as it rests. Goes
+    /// with [`Builder::spawn`] only.
     pub fn dedicated(self) -> Self {
         Self {
             home: Home::Dedicated,
@@ -356,7 +360,7 @@ impl Builder {
 
     /// [`Builder::spawn`] on `runtime`, from any thread.
     pub(crate) fn spawn_at<F, T>(
-        self,
+        mut self,
         runtime: &Runtime,
         body: F,
         spawned_at: &'static Location<'static>,
@@ -366,11 +370,7 @@ impl Builder {
         T: Send + 'static,
     {
         let shared = runtime.shared();
-        let (placement, claim) = self.placement(shared)?;
-        let body = move || {
-            let _claim = claim;
-            body()
-        };
+        let placement = self.placement(shared)?;
         let inside = Context::with(|context| context.is_some_and(|context| runtime.is(context)));
         if inside {
             // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
@@ -392,19 +392,22 @@ impl Builder {
         }
     }
 
-    fn placement(&self, shared: &Shared) -> Result<(Placement, Option<Claim>), SpawnError> {
+    fn placement(&mut self, shared: &Shared) -> Result<Placement, SpawnError> {
         match self.home {
-            Home::Anywhere => Ok((Placement::Anywhere, None)),
+            Home::Anywhere => Ok(Placement::Anywhere),
             Home::Worker(worker) if worker.index() < shared.lanes.len() => {
-                Ok((Placement::On(worker), None))
+                Ok(Placement::On(worker))
             }
             Home::Worker(worker) => Err(SpawnError::NoSuchWorker {
                 worker,
                 workers: shared.lanes.len(),
             }),
             Home::Dedicated => {
-                let (worker, claim) = Claim::of_one(shared)?;
-                Ok((Placement::On(worker), Some(claim)))
+                let (worker, lane) = claim_dedicated(shared)?;
+                let watcher = self.watcher.take();
+                let lane = SpinLock::new(Some(lane));
+                self.watcher = Some(Arc::new(Claim { lane, watcher }));
+                Ok(Placement::On(worker))
             }
         }
     }
@@ -457,7 +460,7 @@ impl Builder {
     /// # Safety
     /// As [`Spawn::fiber_when`].
     pub(crate) unsafe fn launch_when<O, F, T>(
-        self,
+        mut self,
         operation: O,
         body: F,
         spawned_at: &'static Location<'static>,
@@ -473,11 +476,7 @@ impl Builder {
             });
         }
         let runtime = Runtime::current().ok_or(SpawnError::NoRuntime)?;
-        let (placement, claim) = self.placement(runtime.shared())?;
-        let body = move |value| {
-            let _claim = claim;
-            body(value)
-        };
+        let placement = self.placement(runtime.shared())?;
         self.launch_made(placement, spawned_at, |attributes| {
             // SAFETY: by the caller's promise (I-11).
             unsafe { Spawn::fiber_when(operation, body, attributes) }
@@ -524,26 +523,61 @@ impl Builder {
     }
 }
 
-/// A fiber's right to a dedicated worker, given back when its closure is gone.
-struct Claim(Arc<Lane>);
+/// A fiber's right to a dedicated worker, given back when it is known what came of the fiber: it
+/// has run, never will, or was abandoned, and rests. One that was abandoned and still runs keeps
+/// it.
+struct Claim {
+    /// Its worker, until it is given back.
+    lane: SpinLock<Option<Arc<Lane>>>,
+    /// Who else is told of the fiber's end.
+    watcher: Option<Arc<dyn ExitWatcher>>,
+}
+
+fn claim_dedicated(shared: &Shared) -> Result<(WorkerId, Arc<Lane>), SpawnError> {
+    let sharing = shared.sharing().len();
+    for (index, lane) in shared.lanes.iter().enumerate().skip(sharing) {
+        if !lane.taken.swap(true, Ordering::AcqRel) {
+            let index = u16::try_from(index).expect("workers are numbered by u16");
+            return Ok((WorkerId(index), Arc::clone(lane)));
+        }
+    }
+    Err(SpawnError::NoDedicatedWorker {
+        dedicated: shared.lanes.len() - sharing,
+    })
+}
 
 impl Claim {
-    fn of_one(shared: &Shared) -> Result<(WorkerId, Self), SpawnError> {
-        let sharing = shared.sharing().len();
-        for (index, lane) in shared.lanes.iter().enumerate().skip(sharing) {
-            if !lane.taken.swap(true, Ordering::AcqRel) {
-                let index = u16::try_from(index).expect("workers are numbered by u16");
-                return Ok((WorkerId(index), Self(Arc::clone(lane))));
-            }
+    fn give_back(&self) {
+        if let Some(lane) = self.lane.lock().take() {
+            lane.taken.store(false, Ordering::Release);
         }
-        Err(SpawnError::NoDedicatedWorker {
-            dedicated: shared.lanes.len() - sharing,
-        })
     }
 }
 
 impl Drop for Claim {
+    /// Its fiber was perhaps never made.
     fn drop(&mut self) {
-        self.0.taken.store(false, Ordering::Release);
+        self.give_back();
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").finish_non_exhaustive()
+    }
+}
+
+impl ExitWatcher for Claim {
+    fn result(&self, at_end: AtEnd, wrong: Option<&ExitReason>) {
+        self.give_back();
+        if let Some(watcher) = &self.watcher {
+            watcher.result(at_end, wrong);
+        }
+    }
+
+    fn ended(&self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.ended();
+        }
     }
 }

@@ -236,6 +236,16 @@ impl IdSpace {
         }
     }
 
+    /// Closes the id of a fiber that no worker will ever run: the one that has named it is perhaps
+    /// gone, with its shard, and nobody may find a fiber that is about to be freed (I-4). One that
+    /// waits for its operation, or has started, is leaked, and found as ever.
+    pub fn close_unstarted(&self, fiber: &Fiber) {
+        if let Some(id) = fiber.id().filter(|_| !fiber.has_home()) {
+            // Its shard has perhaps closed it at its own end.
+            let _ = self.close_fiber(id, fiber, Closing::Asked);
+        }
+    }
+
     /// Whether the fiber that `id` names, or named last, was abandoned.
     pub fn is_lost(&self, id: Id) -> bool {
         self.find(id).is_ok_and(|(_, entry)| {

@@ -13,7 +13,7 @@ use fiber_core::{
 };
 
 use super::{
-    Process,
+    Process, SHUTDOWN,
     end::{End, Exit},
     life::{Life, OnStale},
     link::NoProcess,
@@ -97,7 +97,8 @@ impl Builder {
     }
 
     /// How long its fibers have to unwind when it is cancelled, five seconds by default. Then it
-    /// is killed; and after as long again what has not ended is abandoned.
+    /// is killed; and after as long again, but five seconds at the most, what has not ended is
+    /// abandoned.
     pub fn grace(self, grace: Duration) -> Self {
         Self { grace, ..self }
     }
@@ -137,7 +138,8 @@ impl Builder {
     /// by then, fibers, ids and children, is ended, too.
     ///
     /// # Errors
-    /// Outside of a fiber; at the limit of ids; with a limit of heap bytes that nobody counts.
+    /// Outside of a fiber; at the limit of ids; with a limit of heap bytes that nobody counts; in
+    /// the first process of a runtime that [shuts down](crate::Runtime::shut_down).
     #[track_caller]
     pub fn spawn<F, T>(mut self, main: F) -> Result<ProcessHandle<T>, SpawnError>
     where
@@ -166,6 +168,10 @@ impl Builder {
         if self.linked && parent.is_none() {
             return Err(NoProcess.into());
         }
+        let is_late = || parent.is_none() && shared.is_shutting_down();
+        if is_late() {
+            return Err(SpawnError::ShuttingDown);
+        }
         let mut life = Life::new(Arc::clone(shared), parent.clone());
         life.grace = self.grace;
         life.on_stale = self.on_stale;
@@ -183,6 +189,10 @@ impl Builder {
             parent.link_to(&process);
         }
         // The parent's death tells those children that it finds: it was before, or finds this one.
+        // So does a shutdown.
+        if is_late() {
+            process.cancel(SHUTDOWN);
+        }
         if let Some(parent) = parent
             && parent.is_ending()
         {

@@ -27,7 +27,7 @@ use fiber_core::{
     context::Context,
     env::StackClass,
     fiber::{AtEnd, ExitReason, Reason},
-    operation::{Either, Latch, Operation, perform, timeout},
+    operation::{Either, Latch, LatchOperation, Operation, perform, timeout},
     park::shield,
     process::{Life as _, Record, Stage},
     spin::SpinLock,
@@ -53,6 +53,9 @@ use crate::{
 const MAIN_ENDED: Reason = Reason::new("the main function of its process has ended");
 /// Why the children of a process are cancelled.
 const PARENT_ENDED: Reason = Reason::new("the process that has made it has ended");
+/// How long one that was killed has to unwind, and the host to give back what it was lent, at the
+/// most: a grace may be without end, as that of a supervisor is.
+const KILLED_MAX: Duration = Duration::from_secs(5);
 /// After how long somebody looks again for a stack.
 const NO_STACK: Duration = Duration::from_millis(10);
 /// How many ids are closed in place at the most.
@@ -73,6 +76,8 @@ pub(super) enum Attendance {
 #[derive(Default)]
 pub(super) struct Death {
     emptied: Latch,
+    /// It is not to be waited for any longer than for one that is killed.
+    killed: Latch,
     released: Latch,
     /// The first sweep, if there was one.
     first: SpinLock<Option<Arc<Sweep>>>,
@@ -97,6 +102,16 @@ impl Process {
         // Now, and not when the guardian comes to it.
         let sweep = Sweep::start(&life.shared, self.record(), Of::Fibers);
         self.attend(Some(sweep));
+        if stage >= Stage::Killed {
+            let guardian = match &*life.attendance.lock() {
+                Attendance::Guardian(death) => Some(Arc::clone(death)),
+                _ => None,
+            };
+            // Without the lock: whoever is woken may look at it.
+            if let Some(death) = guardian {
+                death.killed.open();
+            }
+        }
         if stage > Stage::Cancelled || !life.stops_children {
             life.children.all()
         } else {
@@ -303,22 +318,17 @@ impl Drop for Guardian {
 fn see_to(process: &Process, death: &Death) {
     let (record, life) = (process.record(), process.life());
     let mut report = ExitReport::default();
-    for stage in [Stage::Killed, Stage::Abandoned] {
-        if record.stage() >= stage {
-            continue;
+    let grace = life.grace.min(KILLED_MAX);
+    if record.stage() < Stage::Killed {
+        let killed = death.killed.wait_operation("a kill");
+        if !death.emptied_operation().or(killed).timeout_in(life.grace) {
+            insist(process, Stage::Killed);
         }
-        if death.emptied_in(life.grace) {
-            break;
-        }
-        tracing::warn!(
-            target: "fiber::sched", %process, fibers = record.fibers(), ?stage,
-            "a process does not end within its grace"
-        );
-        process.begin_to_end(stage, &record.reason());
     }
-    if record.stage() == Stage::Abandoned {
+    if !death.emptied_in(grace) {
+        insist(process, Stage::Abandoned);
         // What comes to a suspension point rests there; what does not cannot be ended.
-        death.emptied_in(life.grace);
+        death.emptied_in(grace);
     }
     if let Some(first) = &*death.first.lock() {
         report.fibers_unwound = first.report.lock().fibers_unwound;
@@ -338,13 +348,13 @@ fn see_to(process: &Process, death: &Death) {
     // With nothing counted there is nothing to close.
     if !record.release() {
         let close = Sweep::start(&life.shared, record, Of::Rest);
-        close.done.wait_operation("a sweep").timeout_in(life.grace);
+        close.done.wait_operation("a sweep").timeout_in(grace);
         let closed = *close.report.lock();
         report.streams_closed = closed.streams_closed;
         report.listeners_closed = closed.listeners_closed;
         report.others_closed = closed.others_closed;
         let released = death.released.wait_operation("the end of a process's ids");
-        if !released.timeout_in(life.grace) {
+        if !released.timeout_in(grace) {
             report.ids_left = record.ids_left();
             tracing::warn!(
                 target: "fiber::sched", %process, ids = report.ids_left,
@@ -356,10 +366,23 @@ fn see_to(process: &Process, death: &Death) {
 }
 
 impl Death {
-    fn emptied_in(&self, span: Duration) -> bool {
-        let emptied = self.emptied.wait_operation("the end of a process's fibers");
-        emptied.timeout_in(span)
+    fn emptied_operation(&self) -> LatchOperation<'_> {
+        self.emptied.wait_operation("the end of a process's fibers")
     }
+
+    fn emptied_in(&self, span: Duration) -> bool {
+        self.emptied_operation().timeout_in(span)
+    }
+}
+
+/// It does not end within its grace.
+fn insist(process: &Process, stage: Stage) {
+    let record = process.record();
+    tracing::warn!(
+        target: "fiber::sched", %process, fibers = record.fibers(), ?stage,
+        "a process does not end within its grace"
+    );
+    process.begin_to_end(stage, &record.reason());
 }
 
 /// The last steps: its id goes stale, and those who wait are told.
@@ -409,9 +432,14 @@ pub(crate) fn end_all(shared: &Shared) -> bool {
 }
 
 /// The run is over: what has not ended by itself has now.
-pub(crate) fn finish_all(children: Vec<Process>) {
-    for process in children {
-        finish_all(process.life().children.all());
+pub(crate) fn finish_all(mut processes: Vec<Process>) {
+    // No recursion, as in `end_children`; whoever was made by another one ends before it.
+    let mut next = 0;
+    while let Some(process) = processes.get(next) {
+        processes.extend(process.life().children.all());
+        next += 1;
+    }
+    for process in processes.into_iter().rev() {
         process.record().raise(Stage::Ended, &RUN_OVER);
         tell(&process, ExitReport::default());
     }

@@ -40,8 +40,7 @@ pub(crate) struct Life {
     /// Its number among the children of that.
     number: AtomicU64,
     pub(super) children: Children,
-    /// How long it may take to end when it was cancelled, before it is killed; and then again,
-    /// before it is abandoned.
+    /// How long it may take to end when it was cancelled, before it is killed.
     pub(super) grace: Duration,
     /// How its main function has ended, or what it has said about its end before.
     pub(super) end: SpinLock<Option<Box<End>>>,
@@ -105,6 +104,18 @@ impl Life {
     /// Reads what it has of what most have not, if it has any.
     pub(super) fn rare<T>(&self, body: impl FnOnce(&mut Rare) -> Option<T>) -> Option<T> {
         self.rare.lock().as_deref_mut().and_then(body)
+    }
+}
+
+impl Drop for Life {
+    /// No recursion: the last of a long line of processes may be dropped on a small stack.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(mut record) = next.take().and_then(|it| Arc::into_inner(it.into_record())) {
+            let life: &mut dyn Any = record.life_mut();
+            let life = life.downcast_mut::<Self>();
+            next = life.and_then(|life| life.parent.take());
+        }
     }
 }
 

@@ -112,6 +112,10 @@ impl Process {
         Self(record)
     }
 
+    pub(crate) fn into_record(self) -> Arc<Record> {
+        self.0
+    }
+
     /// What the core knows of it.
     pub fn record(&self) -> &Arc<Record> {
         &self.0
@@ -174,8 +178,8 @@ impl Process {
     }
 
     /// Makes it end, and its children: as [`Process::cancel`], but masks do not help, and what its
-    /// fibers hold is poisoned. What has not ended after its grace is abandoned: it never runs
-    /// again, and what it has is leaked.
+    /// fibers hold is poisoned. What has not ended after its grace, and after five seconds at the
+    /// most, is abandoned: it never runs again, and what it has is leaked.
     pub fn kill(&self, reason: impl Into<Reason>) {
         self.begin_to_end(Stage::Killed, &reason.into());
     }

@@ -8,8 +8,10 @@ use crate::runtime::Runtime;
 impl Runtime {
     /// Ends the processes that the runtime's first one has made, and with them all others: the
     /// youngest first, each when the one before it has ended. They are cancelled for
-    /// [`SHUTDOWN`](crate::SHUTDOWN) and have their graces to end. What is started meanwhile ends,
-    /// too.
+    /// [`SHUTDOWN`](crate::SHUTDOWN) and have their graces to end. From here on the first process
+    /// makes no other one: who tries is told
+    /// [`SpawnError::ShuttingDown`](crate::SpawnError::ShuttingDown). The others still can, for as
+    /// long as they are there: what they have made ends with them.
     ///
     /// Unlike the end of the main function, which cancels all at once, this leaves to each what it
     /// stands on. It is for the main function: have it wait for whatever should end the program,
@@ -41,6 +43,7 @@ impl Runtime {
     /// # Cancellation
     /// A cancelled fiber unwinds. So does one of a process that this ends.
     pub fn shut_down(&self) {
+        self.shared().begin_to_shut_down();
         while let Some(youngest) = self.shared().processes.youngest() {
             tracing::info!(target: "fiber::sched", process = %youngest, "shutting down");
             youngest.cancel(SHUTDOWN);

@@ -8,10 +8,14 @@ use core::{
 };
 use std::{panic::catch_unwind, sync::Mutex, thread};
 
-use fiber_core::script::{Script, ScriptEnv, SeededChooser};
+use fiber_core::{
+    Id,
+    env::{StackClass, WorkerId},
+    script::{Script, ScriptEnv, SeededChooser},
+};
 use fiber_sched::{
-    Drain, Fiber, JoinHandle, RunError, Runtime, blocking, checkpoint, current, mask, park,
-    park_timeout, sleep, spawn, spawn_local, timeout, yield_now,
+    Drain, Fiber, FiberBuilder, JoinHandle, Process, RunError, Runtime, blocking, charge,
+    checkpoint, current, mask, park, park_timeout, sleep, spawn, spawn_local, timeout, yield_now,
 };
 
 use crate::{
@@ -359,4 +363,114 @@ fn a_fiber_is_asked_about_itself_while_it_starts_elsewhere() {
             }
         })
         .unwrap();
+}
+
+/// Waits on its thread, without letting anybody else of this worker run.
+fn spin_until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn nobody_finds_a_fiber_that_a_broken_run_has_dropped() {
+    for _ in 0..20 {
+        let env = Faulty::new();
+        let broken = Arc::clone(&env.broken);
+        let named: Arc<Mutex<Option<Id>>> = Arc::default();
+        let told = Arc::clone(&named);
+        let result: Result<(), RunError> =
+            Runtime::builder(Arc::new(env)).workers(2).run(move || {
+                let (begun, theirs) = (AtomicBool::new(false), Arc::clone(&told));
+                let begun = Arc::new(begun);
+                let begins = Arc::clone(&begun);
+                let is_broken = Arc::clone(&broken);
+                let there = FiberBuilder::new().worker(WorkerId(1)).spawn(move || {
+                    begins.store(true, Ordering::SeqCst);
+                    spin_until(|| is_broken.load(Ordering::SeqCst));
+                    // Named where the worker will be abandoned, queued where nobody takes it.
+                    let elsewhere = FiberBuilder::new().worker(WorkerId(0));
+                    let dropped = elsewhere.spawn(|| unreachable!("its worker is gone"));
+                    let id = dropped.unwrap().fiber().id();
+                    *theirs.lock().unwrap() = id;
+                    mask(|| {
+                        loop {
+                            park();
+                        }
+                    });
+                });
+                drop(there.unwrap());
+                spin_until(|| begun.load(Ordering::SeqCst));
+                broken.store(true, Ordering::SeqCst);
+                spin_until(|| told.lock().unwrap().is_some());
+                // When its budget is spent the port is next, before anybody looks at a queue.
+                loop {
+                    charge();
+                }
+            });
+        assert!(matches!(result, Err(RunError::Host(_))), "{result:?}");
+        let id = named.lock().unwrap().expect("it was named");
+        assert!(Fiber::of_id(id).is_err(), "it was freed");
+    }
+}
+
+/// A process that makes a process that makes a process, and so on, each of which waits.
+fn line_of(processes: usize, told: &std::sync::mpsc::Sender<Process>) {
+    if processes == 0 {
+        let last = Process::current().expect("this is one");
+        told.send(last).expect("it is listened to");
+    } else {
+        let told = told.clone();
+        let next = Process::builder().stack(StackClass::K64);
+        drop(next.spawn(move || line_of(processes - 1, &told)).unwrap());
+    }
+    park();
+}
+
+const LINE: usize = 2_000;
+/// Too small for a call for each one of a line.
+const SMALL: usize = 96 << 10;
+
+#[test]
+fn a_long_line_of_processes_ends_on_a_small_stack_when_a_run_breaks() {
+    let env = Faulty::new();
+    let broken = Arc::clone(&env.broken);
+    let run = move || {
+        let (tell, told) = std::sync::mpsc::channel();
+        let result: Result<(), RunError> =
+            Runtime::builder(Arc::new(env)).workers(1).run(move || {
+                let line = Process::builder().stack(StackClass::K64);
+                drop(line.spawn(move || line_of(LINE, &tell)).unwrap());
+                loop {
+                    yield_now();
+                    if told.try_recv().is_ok() {
+                        broken.store(true, Ordering::SeqCst);
+                    }
+                }
+            });
+        assert!(matches!(result, Err(RunError::Host(_))), "{result:?}");
+    };
+    let small = thread::Builder::new().stack_size(SMALL);
+    small.spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn the_last_of_a_long_line_of_processes_is_dropped_on_a_small_stack() {
+    let last = run(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let line = Process::builder().stack(StackClass::K64);
+        let first = line.spawn(move || line_of(LINE, &tell)).unwrap();
+        let last = loop {
+            yield_now();
+            if let Ok(last) = told.try_recv() {
+                break last;
+            }
+        };
+        first.cancel("over");
+        first.join().unwrap_err();
+        last
+    });
+    assert!(last.has_ended());
+    let small = thread::Builder::new().stack_size(SMALL);
+    small.spawn(move || drop(last)).unwrap().join().unwrap();
 }

@@ -137,7 +137,7 @@ fn the_region_of_a_fiber_that_ends_in_it_ends_with_it() {
 
 #[test]
 fn plain_threads_have_no_such_regions() {
-    no_suspend(|| std::thread::yield_now());
+    no_suspend(std::thread::yield_now);
     let (sender, receiver) = channel::bounded(1);
     sender.send(7).unwrap();
     assert_eq!(no_suspend(|| receiver.recv()), Ok(7));

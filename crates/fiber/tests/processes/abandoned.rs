@@ -5,7 +5,7 @@ use core::{cell::RefCell, panic::AssertUnwindSafe, time::Duration};
 use std::{panic, thread};
 
 use fiber::{
-    End, Exit, ExitReason, FiberBuilder, Process, WorkerId, charge, choose,
+    End, Exit, ExitReason, FiberBuilder, Process, Runtime, SpawnError, WorkerId, charge, choose,
     core::{
         Context,
         operation::{Fate, never},
@@ -22,10 +22,11 @@ use fiber::{
     },
     yield_now,
 };
+use host_linux::{Config, Linux};
 
 use crate::{
     support::Count,
-    world::{losing, losing_on_linux},
+    world::{losing, losing_on_linux, on_a_thread_that_may_stay},
 };
 
 /// Long enough for a worker of a busy machine to come to its next turn.
@@ -400,8 +401,63 @@ fn a_region_without_suspension_ends_for_its_worker_with_the_fiber_that_is_abando
             });
             busy.unwrap().join().unwrap();
         });
-        assert_eq!(exit.report.fibers_running, 0, "{exit}");
+        assert!(!exit.report.is_clean(), "{exit}");
+        // As soon as it rests.
         let there = FiberBuilder::new().worker(WorkerId(1));
         there.spawn(|| sleep(GRACE)).unwrap().join().unwrap();
+    });
+}
+
+#[test]
+fn a_kill_abandons_in_time_who_has_all_the_time_to_end_when_it_is_cancelled() {
+    losing(1, || {
+        let (ready, is_ready) = channel::bounded(1);
+        let process = Process::builder().name("doomed").grace(Duration::MAX);
+        let process = process.spawn(move || {
+            ready.send(()).unwrap();
+            stubborn()
+        });
+        let process = process.unwrap();
+        is_ready.recv().unwrap();
+        process.cancel("please");
+        sleep(GRACE);
+        assert!(!process.process().has_ended(), "it has all the time");
+        process.kill("enough");
+        let exit = process.join().unwrap_err();
+        assert_eq!(exit.report.fibers_abandoned, 1, "{exit}");
+    });
+}
+
+#[test]
+fn a_dedicated_worker_is_free_again_when_its_fiber_was_abandoned() {
+    on_a_thread_that_may_stay(|| {
+        let linux = Linux::new(Config::default()).unwrap();
+        let builder = Runtime::builder(linux).workers(1).dedicated(1);
+        let ended = builder.run(|| {
+            let exit = kill(|ready| {
+                let own = FiberBuilder::new().dedicated().spawn(move || {
+                    ready.send(()).unwrap();
+                    stubborn()
+                });
+                let taken = FiberBuilder::new().dedicated().spawn(|| ());
+                assert!(matches!(taken, Err(SpawnError::NoDedicatedWorker { .. })));
+                drop(own.unwrap().join());
+            });
+            assert!(!exit.report.is_clean(), "{exit}");
+            // As soon as it rests.
+            let next = loop {
+                match FiberBuilder::new().dedicated().spawn(|| sleep(GRACE)) {
+                    Ok(next) => break next,
+                    Err(SpawnError::NoDedicatedWorker { .. }) => sleep(GRACE),
+                    Err(error) => panic!("{error}"),
+                }
+            };
+            let taken = FiberBuilder::new().dedicated().spawn(|| ());
+            assert!(matches!(taken, Err(SpawnError::NoDedicatedWorker { .. })));
+            next.join().unwrap();
+            let last = FiberBuilder::new().dedicated().spawn(|| 7);
+            last.unwrap().join().unwrap()
+        });
+        assert_eq!(ended.unwrap(), 7);
     });
 }

@@ -2,11 +2,13 @@
 
 use core::time::Duration;
 
-use fiber::{End, Process, RunError, Runtime, mask, park, spawn};
+use fiber::{
+    End, Process, RunError, Runtime, SpawnError, defer, mask, park, spawn, sync::channel, yield_now,
+};
 use host_linux::{Config, Linux};
 use host_sim::Sim;
 
-use crate::support::Count;
+use crate::{support::Count, world::everywhere};
 
 /// A process whose fibers, and whose child's, count down when they end.
 fn busy(left: &Count) -> fiber::ProcessHandle<()> {
@@ -128,4 +130,59 @@ fn a_masked_process_does_not_keep_a_run() {
         });
         sim.run().expect_finished();
     }
+}
+
+#[test]
+fn a_shutdown_ends_though_a_fiber_of_the_first_process_goes_on_to_start_others() {
+    everywhere(|| {
+        let refused = Count::default();
+        let seen = refused.clone();
+        let (tell, told) = channel::unbounded();
+        let starter = spawn(move || {
+            loop {
+                match Process::builder().spawn(park) {
+                    Ok(_) => {
+                        let _ = tell.send(());
+                        yield_now();
+                    }
+                    Err(SpawnError::ShuttingDown) => break seen.add(),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        for _ in 0..3 {
+            told.recv().unwrap();
+        }
+        let runtime = Runtime::current().unwrap();
+        runtime.shut_down();
+        starter.join().unwrap();
+        assert_eq!(refused.get(), 1);
+        // Fibers are as free as ever, and a second one has nothing to do.
+        spawn(|| ()).join().unwrap();
+        runtime.shut_down();
+    });
+}
+
+#[test]
+fn who_ends_in_a_shutdown_may_start_others_that_end_with_it() {
+    everywhere(|| {
+        let ran = Count::default();
+        let seen = ran.clone();
+        let (tell, told) = channel::bounded(1);
+        let process = Process::builder().spawn(move || {
+            defer(move || {
+                let helper = Process::builder().spawn(|| ());
+                // It is cancelled at once, as all that a dying process spawns.
+                seen.add();
+                drop(helper.unwrap().join());
+            });
+            tell.send(()).unwrap();
+            park();
+        });
+        told.recv().unwrap();
+        Runtime::current().unwrap().shut_down();
+        let exit = process.unwrap().join().unwrap_err();
+        assert!(exit.end.is_normal() && exit.report.is_clean(), "{exit}");
+        assert_eq!(ran.get(), 1);
+    });
 }

@@ -1,6 +1,7 @@
 //! The cache server with its acceptor, its supervisor and its connections: whoever is killed, at
-//! whatever moment, no answer is wrong, nobody stays counted, and the port is free again. One client
-//! does not leave: the drain is over before it is gone, and its connection ends with the server.
+//! whatever moment, no answer is wrong, nobody stays counted, and the port is free again. One
+//! client does not leave: the drain is over before it is gone, and its connection ends with the
+//! server.
 
 use core::{
     sync::atomic::{AtomicUsize, Ordering},
