@@ -42,6 +42,13 @@ const MARKS: [(&str, Shape); 4] = [
     ("#6e7781", Shape::Triangle),
 ];
 
+/// How words are set.
+const START: &str = "text-anchor=\"start\"";
+const MIDDLE: &str = "text-anchor=\"middle\"";
+const END: &str = "text-anchor=\"end\"";
+const BOLD: &str = "font-weight=\"bold\"";
+const TITLE: &str = "font-weight=\"bold\" font-size=\"15\"";
+
 #[derive(Clone, Copy)]
 enum Shape {
     Circle,
@@ -72,12 +79,7 @@ pub(super) fn render(columns: &[Column], rows: &[Row]) -> Option<String> {
         if row.family != family {
             family = row.family;
             y += HEADING;
-            text(
-                &mut body,
-                (8.0, y - 8.0),
-                "start\" font-weight=\"bold",
-                family,
-            );
+            text(&mut body, (8.0, y - 8.0), BOLD, family);
         }
         line(&mut body, columns, row, y);
         y += ROW;
@@ -108,7 +110,7 @@ fn line(svg: &mut String, columns: &[Column], row: &Row, y: f64) {
     text(
         svg,
         (LEFT - 10.0, middle + 4.0),
-        "end",
+        END,
         &format!("{}{workers}", row.name),
     );
     let ratio = ours / peer;
@@ -143,7 +145,7 @@ fn line(svg: &mut String, columns: &[Column], row: &Row, y: f64) {
     text(
         svg,
         (WIDTH - 12.0, middle + 4.0),
-        "end",
+        END,
         &format!("{ratio:.2}"),
     );
 }
@@ -184,18 +186,13 @@ fn mark(svg: &mut String, (x, y): (f64, f64), shape: Shape, color: &str, title: 
 
 /// Which mark is whose.
 fn legend(svg: &mut String, columns: &[Column]) {
-    text(
-        svg,
-        (8.0, 22.0),
-        "start\" font-size=\"15\" font-weight=\"bold",
-        "Cost beside the best peer",
-    );
+    text(svg, (8.0, 22.0), TITLE, "Cost beside the best peer");
     let about = "processor time of an op or a request, time on 2 workers, memory of one that waits";
-    text(svg, (8.0, 40.0), "start", about);
+    text(svg, (8.0, 40.0), START, about);
     let mut x = LEFT;
     let mut entry = |svg: &mut String, color: &str, shape, title: &str| {
         mark(svg, (x, 58.0), shape, color, title);
-        text(svg, (x + 10.0, 62.0), "start", title);
+        text(svg, (x + 10.0, 62.0), START, title);
         #[expect(clippy::cast_precision_loss, reason = "a short word")]
         let width = 7.5 * title.len() as f64;
         x += 34.0 + width;
@@ -224,15 +221,16 @@ fn axis(svg: &mut String, bottom: f64) {
             "<path d=\"M{x:.1} {:.1}V{bottom:.1}\" stroke=\"{color}\"/>",
             TOP + 6.0
         );
-        text(svg, (x, TOP), "middle", label);
+        text(svg, (x, TOP), MIDDLE, label);
     }
+    text(svg, (WIDTH - 12.0, TOP), END, "fiber");
 }
 
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
+fn text(svg: &mut String, (x, y): (f64, f64), style: &str, words: &str) {
     let words = words.replace('&', "&amp;").replace('<', "&lt;");
     let _ = writeln!(
         svg,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>"
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" {style}>{words}</text>"
     );
 }
 
