@@ -97,6 +97,7 @@ const TABLE: [Allowed; 10] = [
             "corosensei",
             "echo",
             "fiber",
+            "fiber-core",
             "host-linux",
             "io-uring",
             "libc",
