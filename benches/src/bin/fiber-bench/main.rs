@@ -33,7 +33,7 @@ const TABLE: &[Workload<Body>] = &[
     Workload { name: names::SPAWN_SEQ, workers: &[1, 2], body: body!(spawning::one_by_one) },
     Workload { name: names::SPAWN_BATCH, workers: &[1, 2], body: body!(spawning::batches) },
     Workload { name: names::SKYNET, workers: &[1, 2], body: spawning::tree },
-    Workload { name: names::ZIPF, workers: &[1, 2], body: body!(spawning::uneven) },
+    Workload { name: names::ZIPF, workers: &[1, 2], body: spawning::uneven },
     Workload { name: names::PINGPONG, workers: &[1, 2], body: body!(channels::round_trips) },
     Workload { name: names::PINGPONG_CROSS, workers: &[2],
         body: body!(channels::round_trips_across) },
@@ -75,8 +75,7 @@ fn run(job: Job<Body>) -> Result<Measured, Failure> {
     Ok(measured?)
 }
 
-/// Adds what the runtime has counted: how often workers were rung up and entered the kernel, and
-/// how unevenly they were busy.
+/// Adds what the runtime has counted: how often workers were rung up and entered the kernel.
 fn with_stats(measured: Measured, stats: &Stats) -> Measured {
     let ops = measured.ops.max(1) as f64;
     let sum = |number: fn(&fiber::WorkerStats) -> u64| {
@@ -84,13 +83,9 @@ fn with_stats(measured: Measured, stats: &Stats) -> Measured {
     };
     let rings = sum(|worker| worker.wakes_sent);
     let enters = sum(|worker| worker.enters);
-    let measured = measured
+    measured
         .with("rings_per_op", rings)
-        .with("enters_per_op", enters);
-    match stats.imbalance().filter(|_| stats.workers.len() > 1) {
-        Some(imbalance) => measured.with("imbalance", imbalance),
-        None => measured,
-    }
+        .with("enters_per_op", enters)
 }
 
 fn join_all(fibers: impl IntoIterator<Item = JoinHandle<()>>) {

@@ -3,10 +3,10 @@
 use benches::{
     Measured, Meter,
     names::BATCH,
-    pieces, shares,
+    pieces, shares, timed,
     work::{PIECES_AT_ONCE, branches, tree_sum, tree_tasks, uneven_shares, work},
 };
-use fiber::{spawn, yield_now};
+use fiber::{Runtime, spawn, yield_now};
 
 use crate::join_all;
 
@@ -53,7 +53,17 @@ fn sum(first: u64, leaves: u64) -> u64 {
     sums.map(|sum| sum.expect("it only adds")).sum()
 }
 
-pub(crate) fn uneven(ops: u64) {
+/// Says also how unevenly the workers were busy, if there are several.
+pub(crate) fn uneven(ops: u64) -> Measured {
+    let measured = timed!(ops => work_off(ops));
+    let stats = Runtime::current().expect("this is a fiber").stats();
+    match stats.imbalance().filter(|_| stats.workers.len() > 1) {
+        Some(imbalance) => measured.with("imbalance", imbalance),
+        None => measured,
+    }
+}
+
+fn work_off(ops: u64) {
     let worker = |pieces| {
         spawn(move || {
             for piece in 0..pieces {
