@@ -12,7 +12,7 @@ use fiber::{
         park::shield,
     },
     io::TcpListener,
-    mask, no_suspend,
+    is_cancelled, mask, no_suspend,
     operation::perform,
     park, scope, sleep, spawn, spawn_when,
     sync::channel,
@@ -387,20 +387,30 @@ fn scopeguard<F: FnMut()>(run: F) -> impl Drop {
 
 #[test]
 fn a_region_without_suspension_ends_for_its_worker_with_the_fiber_that_is_abandoned_in_it() {
-    // Nobody but another thread could abandon it meanwhile.
+    // Two workers: somebody has to abandon it meanwhile.
     losing_on_linux(2, 1, || {
-        let exit = kill(|ready| {
+        let (ready, is_ready) = channel::bounded(1);
+        let process = Process::builder().name("doomed").grace(GRACE);
+        let process = process.spawn(move || {
             let there = FiberBuilder::new().worker(WorkerId(1));
             let busy = there.spawn(move || {
-                ready.send(()).unwrap();
-                no_suspend(|| {
-                    loop {
-                        charge();
+                // Until its main function has ended.
+                mask(|| {
+                    ready.send(()).unwrap();
+                    while !is_cancelled() {
+                        yield_now();
                     }
+                    no_suspend(|| {
+                        loop {
+                            charge();
+                        }
+                    });
                 });
             });
-            busy.unwrap().join().unwrap();
+            drop(busy.unwrap());
+            is_ready.recv().unwrap();
         });
+        let exit = perform(process.unwrap().process().end_operation());
         assert!(!exit.report.is_clean(), "{exit}");
         // As soon as it rests.
         let there = FiberBuilder::new().worker(WorkerId(1));

@@ -15,7 +15,7 @@ use core::{
 };
 
 use fiber::{
-    Process,
+    Process, sleep,
     supervisor::{ChildError, ChildSpec, Restart, Shutdown, Strategy, Supervisor},
     sync::channel::{Receiver, Sender, oneshot, rendezvous},
 };
@@ -89,7 +89,9 @@ fn start(world: &Arc<World>) -> Option<Supervisor> {
         .child(world.worker(2, Restart::Permanent));
     let top = supervisor(Strategy::OneForOne)
         .child(ChildSpec::supervisor("middle", middle))
-        .child(ChildSpec::supervisor("pool", supervisor(Strategy::Dynamic)));
+        .child(ChildSpec::supervisor("pool", supervisor(Strategy::Dynamic)))
+        // Nobody mends the top of the tree: who has started it falls with it.
+        .linked();
     // If one is killed before it has started, so is the tree.
     top.start().ok()
 }
@@ -104,11 +106,18 @@ fn pool_of(top: &Supervisor) -> Option<Supervisor> {
 /// Has the pool start a worker and asks it.
 fn ask_a_temporary_one(world: &Arc<World>, top: &Supervisor) {
     for _ in 0..ATTEMPTS {
-        let Some(pool) = pool_of(top) else { continue };
-        match pool.start_child(world.worker(3, Restart::Temporary)) {
-            Ok(_) => {}
-            Err(ChildError::Call(_)) => continue,
-            Err(error) => panic!("{error}"),
+        let started = pool_of(top).map(|pool| {
+            let temporary = world.worker(3, Restart::Temporary);
+            pool.start_child(temporary)
+        });
+        match started {
+            Some(Ok(_)) => {}
+            None | Some(Err(ChildError::Call(_))) => {
+                // It is being started again.
+                sleep(GRACE);
+                continue;
+            }
+            Some(Err(error)) => panic!("{error}"),
         }
         let (question, answer) = oneshot::channel();
         let sent = world.desks[3].0.send_timeout(question, GRACE);
