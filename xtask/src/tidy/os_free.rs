@@ -101,7 +101,10 @@ fn check_source(code: &Code<'_>, source: &Source<'_>, cfgs_seen: &mut usize) -> 
                 }
             }
         }
-        if token.is("extern") && is_foreign_block(source, index) {
+        if token.is("extern")
+            && is_foreign_block(source, index)
+            && !is_under(code, source, index, &is_for_sanitizers)
+        {
             report("a foreign block in a core crate (I-1): add a slot to `Env`".to_owned());
         }
         if token.kind == Kind::Word
@@ -148,12 +151,26 @@ fn is_foreign_block(source: &Source<'_>, index: usize) -> bool {
         .is_some_and(|token| token.is("{"))
 }
 
+/// The compiler puts what a sanitizer's functions need into the program.
+fn is_for_sanitizers(atom: &Cfg) -> bool {
+    matches!(atom, Cfg::Value(key, value) if key == "feature" && value == "sanitizer")
+}
+
 fn may_link_std(code: &Code<'_>, source: &Source<'_>, index: usize) -> bool {
-    let accepted = |atom: &Cfg| match atom {
+    is_under(code, source, index, &|atom| match atom {
         Cfg::Flag(name) => name == "test" || name == "loom",
         Cfg::Value(key, value) => key == "feature" && STD_FEATURES.contains(&value.as_str()),
         _ => false,
-    };
+    })
+}
+
+/// Whether what is at `index` is there only where something of what is accepted holds.
+fn is_under(
+    code: &Code<'_>,
+    source: &Source<'_>,
+    index: usize,
+    accepted: &impl Fn(&Cfg) -> bool,
+) -> bool {
     let outer = code
         .modules
         .reached
@@ -162,5 +179,5 @@ fn may_link_std(code: &Code<'_>, source: &Source<'_>, index: usize) -> bool {
     source
         .cfgs_at(index)
         .chain(outer.into_iter().flatten())
-        .any(|cfg| cfg.implies(&accepted))
+        .any(|cfg| cfg.implies(accepted))
 }
