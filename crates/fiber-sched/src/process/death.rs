@@ -25,7 +25,7 @@ use core::{mem, time::Duration};
 
 use fiber_core::{
     context::Context,
-    env::StackClass,
+    env::{Env, StackClass},
     fiber::{AtEnd, ExitReason, Reason},
     operation::{Either, Latch, LatchOperation, Operation, perform, timeout},
     park::shield,
@@ -318,17 +318,17 @@ impl Drop for Guardian {
 fn see_to(process: &Process, death: &Death) {
     let (record, life) = (process.record(), process.life());
     let mut report = ExitReport::default();
-    let grace = life.grace.min(KILLED_MAX);
+    let (env, grace) = (&*life.shared.env, life.grace.min(KILLED_MAX));
     if record.stage() < Stage::Killed {
         let killed = death.killed.wait_operation("a kill");
         if !death.emptied_operation().or(killed).timeout_in(life.grace) {
             insist(process, Stage::Killed);
         }
     }
-    if !death.emptied_in(grace) {
+    if !death.emptied_in(grace, env) {
         insist(process, Stage::Abandoned);
         // What comes to a suspension point rests there; what does not cannot be ended.
-        death.emptied_in(grace);
+        death.emptied_in(grace, env);
     }
     if let Some(first) = &*death.first.lock() {
         report.fibers_unwound = first.report.lock().fibers_unwound;
@@ -370,8 +370,12 @@ impl Death {
         self.emptied.wait_operation("the end of a process's fibers")
     }
 
-    fn emptied_in(&self, span: Duration) -> bool {
+    /// Whether all of its fibers have ended within `span`; once more if that is over long since
+    /// when this worker comes to see it: it has let nobody run meanwhile.
+    fn emptied_in(&self, span: Duration, env: &dyn Env) -> bool {
+        let over = env.now() + span;
         self.emptied_operation().timeout_in(span)
+            || env.now() > over + span / 4 && self.emptied_operation().timeout_in(span)
     }
 }
 
