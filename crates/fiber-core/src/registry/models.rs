@@ -17,7 +17,7 @@ use loom::{
 
 use super::{
     entry::{Closing, Entry},
-    shard::Named,
+    named::Named,
 };
 use crate::{
     id::{Id, Namespace},
