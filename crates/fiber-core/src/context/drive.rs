@@ -57,9 +57,11 @@ impl Context {
         host.map(|host| Turned { host, answered })
     }
 
-    /// Whether a turn has something to tell the host.
+    /// Whether a turn has something to tell: the host, or a process of which the host has nothing
+    /// to close any more.
     pub fn has_staged(&self) -> bool {
-        !self.staged.borrow().is_empty() || self.shard.borrow().has_handed_over()
+        let shard = self.shard.borrow();
+        !self.staged.borrow().is_empty() || shard.has_handed_over() || shard.has_owners()
     }
 
     /// How many requests the next turn hands to the host.

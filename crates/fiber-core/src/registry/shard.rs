@@ -305,6 +305,11 @@ impl Shard {
         core::mem::take(&mut self.to_tell)
     }
 
+    /// Whether there are such processes.
+    pub(crate) fn has_owners(&self) -> bool {
+        !self.to_tell.is_empty()
+    }
+
     /// Takes the memory of such a list back.
     pub(crate) fn reuse_owners(&mut self, told: Vec<Arc<Record>>) {
         debug_assert!(told.is_empty(), "an owner was not told");

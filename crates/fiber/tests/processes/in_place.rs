@@ -1,11 +1,15 @@
 //! Deaths that nobody has to see to, for there is nothing to be waited for; and what looks like
 //! one, and is not.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use fiber::{
-    FiberBuilder, Process, ProcessBuilder, Runtime, WorkerId, fiber_local, io::TcpListener, mask,
-    park, sleep, spawn_many, yield_now,
+    FiberBuilder, Namespace, Process, ProcessBuilder, Runtime, WorkerId,
+    core::{Context, registry::Object},
+    fiber_local,
+    io::TcpListener,
+    mask, park, sleep, spawn_many, yield_now,
 };
 
 use crate::{
@@ -129,5 +133,18 @@ fn what_sleeping_workers_have_closed_holds_up_no_death() {
         if Runtime::current().unwrap().workers().0 > 1 {
             closed_at_sleeping_workers();
         }
+    });
+}
+
+#[test]
+fn an_object_that_is_left_at_the_end_is_told_of_as_closed_and_nobody_is_asleep() {
+    everywhere(|| {
+        let process = Process::builder().spawn(|| {
+            let object = Arc::new(()) as Object;
+            Context::with(|it| it.unwrap().name_object(Namespace::MAILBOX, object)).unwrap();
+        });
+        let monitor = process.unwrap().process().monitor();
+        let report = monitor.wait().report;
+        assert_eq!((report.others_closed, report.is_clean()), (1, true));
     });
 }
