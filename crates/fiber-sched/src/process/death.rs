@@ -223,6 +223,10 @@ impl fiber_core::process::Life for Life {
     }
 
     fn emptied(&self, record: &Arc<Record>) {
+        if record.id().is_none() {
+            // There was no id for it: it was never made, and nobody knows of it.
+            return;
+        }
         let guardian = {
             let mut attendance = self.attendance.lock();
             match &*attendance {

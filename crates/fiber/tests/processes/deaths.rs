@@ -10,8 +10,8 @@ use std::{sync::mpsc, thread};
 
 use fiber::{
     DumpOptions, End, ExitReason, Fiber, FiberBuilder, Process, ProcessBuilder, RunError, Runtime,
-    StackClass, block_on, blocking, core::registry::IdSpace, into_future, mask, park, sleep, spawn,
-    sync::channel,
+    SpawnError, StackClass, block_on, blocking, core::registry::IdSpace, into_future, mask, park,
+    sleep, spawn, sync::channel,
 };
 use host_linux::{Config, Linux};
 use host_sim::Sim;
@@ -266,6 +266,19 @@ fn a_fiber_of_a_process_for_which_there_is_no_id_does_not_start() {
         let exit = process.join().unwrap_err();
         assert!(exit.report.is_clean(), "{exit}");
         assert!(matches!(exit.end, End::NotStarted(_)), "{exit}");
+    });
+    run.unwrap();
+}
+
+#[test]
+fn a_process_for_which_there_is_no_id_is_not_made() {
+    let linux = Linux::new(Config::default()).unwrap();
+    let run = Runtime::builder(linux).workers(1).ids_max(1).run(|| {
+        for _ in 0..2 {
+            let refused = Process::builder().spawn(|| ());
+            assert!(matches!(refused, Err(SpawnError::Ids(_))), "{refused:?}");
+        }
+        assert!(Runtime::current().unwrap().processes().is_empty());
     });
     run.unwrap();
 }
