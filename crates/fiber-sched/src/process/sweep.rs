@@ -36,9 +36,8 @@ pub(super) enum Of {
     Rest,
 }
 
-/// One pass over all workers.
+/// One pass over all workers. It has no reference to the process, which may keep it.
 pub(super) struct Sweep {
-    record: Arc<Record>,
     /// Workers that are not through.
     left: AtomicUsize,
     pub(super) done: Latch,
@@ -50,7 +49,6 @@ impl Sweep {
     /// waited for: what they name from now on finds the stage.
     pub(super) fn start(shared: &Shared, record: &Arc<Record>, of: Of) -> Arc<Self> {
         let sweep = Arc::new(Self {
-            record: Arc::clone(record),
             left: AtomicUsize::new(shared.lanes.len()),
             done: Latch::new(),
             report: SpinLock::default(),
@@ -62,7 +60,7 @@ impl Sweep {
                 Of::Rest => record.has_ids_at(worker) && record.has_counted_at(worker),
             };
             match has_any {
-                true => lane.sweep(&sweep),
+                true => lane.sweep(&sweep, record),
                 false => sweep.is_through(),
             }
         }
@@ -79,6 +77,7 @@ impl Sweep {
 /// A sweep at one worker.
 struct Part {
     sweep: Arc<Sweep>,
+    record: Arc<Record>,
     /// What is left to look at; `None` before it has begun.
     ids: Option<Vec<Id>>,
 }
@@ -123,12 +122,13 @@ impl Sweeps {
         }
     }
 
-    fn push(&self, sweep: &Arc<Sweep>) -> bool {
+    fn push(&self, sweep: &Arc<Sweep>, record: &Arc<Record>) -> bool {
         let mut list = self.list.lock();
         let open = self.open.load(Ordering::Relaxed);
         if open {
             list.push(Part {
                 sweep: Arc::clone(sweep),
+                record: Arc::clone(record),
                 ids: None,
             });
             self.waiting.store(true, Ordering::SeqCst);
@@ -150,8 +150,8 @@ impl Sweeps {
 }
 
 impl Lane {
-    fn sweep(&self, sweep: &Arc<Sweep>) {
-        if self.sweeps.push(sweep) {
+    fn sweep(&self, sweep: &Arc<Sweep>, record: &Arc<Record>) {
+        if self.sweeps.push(sweep, record) {
             self.notify();
         } else {
             sweep.is_through();
@@ -163,7 +163,7 @@ impl Lane {
     pub(crate) fn do_sweeps(&self, context: &Context) {
         let mut room = IDS_A_TURN;
         for mut part in self.sweeps.take() {
-            let record = &part.sweep.record;
+            let record = &part.record;
             let mut ids = part.ids.take().unwrap_or_else(|| context.ids_of(record));
             let rest = ids.split_off(ids.len().min(room));
             room -= ids.len();
@@ -182,7 +182,7 @@ impl Lane {
 impl Part {
     fn count(&self, ids: &[Id]) {
         let mut report = self.sweep.report.lock();
-        let closes = self.sweep.record.stage() == Stage::Ended;
+        let closes = self.record.stage() == Stage::Ended;
         for id in ids {
             match id.namespace() {
                 Namespace::FIBER => report.fibers_unwound += 1,

@@ -10,8 +10,8 @@ use std::{sync::mpsc, thread};
 
 use fiber::{
     DumpOptions, End, ExitReason, Fiber, FiberBuilder, Process, ProcessBuilder, RunError, Runtime,
-    SpawnError, StackClass, block_on, blocking, core::registry::IdSpace, into_future, mask, park,
-    sleep, spawn, sync::channel,
+    SharedEnv, SpawnError, StackClass, block_on, blocking, core::registry::IdSpace, into_future,
+    mask, park, sleep, spawn, sync::channel,
 };
 use host_linux::{Config, Linux};
 use host_sim::Sim;
@@ -327,4 +327,22 @@ fn a_long_chain_of_processes_ends_on_a_small_stack() {
         first.join().unwrap_err();
     });
     run.unwrap();
+}
+
+#[test]
+fn a_process_that_was_seen_to_leaves_nothing_behind() {
+    let linux = Linux::new(Config::default()).unwrap();
+    let run = Runtime::builder(Arc::clone(&linux) as SharedEnv)
+        .workers(1)
+        .run(|| {
+            let process = Process::builder().spawn(park).unwrap();
+            sleep(Duration::from_millis(1));
+            process.cancel("enough");
+            let record = Arc::downgrade(process.process().record());
+            process.join().unwrap_err();
+            record
+        });
+    let record = run.unwrap();
+    assert_eq!(record.strong_count(), 0);
+    assert_eq!(Arc::strong_count(&linux), 1);
 }
