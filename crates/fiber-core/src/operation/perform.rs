@@ -145,6 +145,10 @@ fn try_or_wait<O: Operation>(
 ) -> Waited {
     context.charge(fiber);
     let is_free = fiber.is_undisturbed() && context.may_suspend();
+    if !is_free {
+        // Perhaps while it paid for the call.
+        context.rest_if_abandoned(fiber);
+    }
     // To publish it is to try it, but for one who is perhaps not to wait.
     if !(is_free && operation.is_simple()) {
         if let Some(arm) = try_once(operation.as_mut()) {
@@ -165,8 +169,10 @@ fn try_or_wait<O: Operation>(
 #[cold]
 fn end_before(context: &Context, fiber: &Header, what: &str) -> Option<Waited> {
     context.assert_may_suspend(what);
-    let interrupt = context.pending(fiber);
-    interrupt.map(|_| Waited::Interrupted(Interrupted::Cancelled))
+    context.pending(fiber)?;
+    // It is not told that it has lost.
+    context.rest_if_abandoned(fiber);
+    Some(Waited::Interrupted(Interrupted::Cancelled))
 }
 
 #[inline]
