@@ -34,7 +34,7 @@ use crate::{
 
 mod report;
 
-pub(crate) const HEADER_BYTES: usize = 64;
+const HEADER_BYTES: usize = 64;
 /// A line of the cache, and how many of them the beginnings are spread over. Together they are a
 /// part of a page that a fiber hardly misses.
 const LINE_BYTES: usize = 64;
@@ -125,7 +125,7 @@ unsafe impl corosensei::stack::Stack for OwnedStack {
 }
 
 /// Where frames begin: below the header, and as far as the stack's colour says.
-fn begin(memory: &StackMemory) -> NonZeroUsize {
+pub(crate) fn begin(memory: &StackMemory) -> NonZeroUsize {
     let base = memory.base().addr().get();
     let colour = base / memory.class().bytes() % COLOURS;
     NonZeroUsize::new(base - HEADER_BYTES - colour * LINE_BYTES)

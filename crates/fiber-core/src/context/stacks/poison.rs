@@ -1,12 +1,12 @@
 //! Free stacks are poisoned in debug builds: who uses one that was recycled is found out.
 //!
-//! The words below a stack's header, where the first frames were, are overwritten when it becomes
-//! free and looked at when it is taken again. A late reader meets nonsense, and a late writer ends
-//! the program by a panic on the worker.
+//! The words in which its first frames were are overwritten when a stack becomes free and looked at
+//! when it is taken again. A late reader meets nonsense, and a late writer ends the program by a
+//! panic on the worker.
 
 use core::ptr::NonNull;
 
-use crate::{env::StackMemory, stack::HEADER_BYTES};
+use crate::{env::StackMemory, stack};
 
 const WORDS: usize = 64;
 const POISON: u64 = 0xdead_57ac_dead_57ac;
@@ -50,10 +50,12 @@ pub(super) fn check(memory: &StackMemory) {
 }
 
 fn words(memory: &StackMemory) -> impl Iterator<Item = NonNull<u64>> {
-    let bytes = HEADER_BYTES + WORDS * size_of::<u64>();
+    // What is above is no frame's: the header, and what the stack's colour leaves out.
+    let above = memory.base().addr().get() - stack::begin(memory).get();
+    let bytes = above + WORDS * size_of::<u64>();
     let lowest = memory.base().as_ptr().wrapping_sub(bytes);
     let lowest = NonNull::new(lowest).expect("a stack does not lie at address 0");
-    // SAFETY: some hundred bytes below the base of a stack of 16 KiB or more (I-3).
+    // SAFETY: less than 2 KiB below the base of a stack of 16 KiB or more (I-3).
     (0..WORDS).map(move |index| unsafe { lowest.cast::<u64>().add(index) })
 }
 

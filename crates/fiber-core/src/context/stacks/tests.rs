@@ -3,11 +3,14 @@
 extern crate std;
 
 use alloc::{sync::Arc, vec::Vec};
+use core::panic::AssertUnwindSafe;
+use std::panic;
 
 use super::*;
 use crate::{
     env::{Env, Stacks},
     script::ScriptEnv,
+    stack,
 };
 
 fn stacks(env: &ScriptEnv, class: StackClass, count: usize) -> Vec<StackMemory> {
@@ -109,8 +112,25 @@ fn who_writes_to_a_recycled_stack_is_found_out() {
     let stack = env.map_stack(StackClass::K16).unwrap();
     poison::spread(&stack);
     poison::check(&stack);
-    let late = stack.base().as_ptr().wrapping_sub(200);
-    // SAFETY: within a stack that this test owns (I-3).
-    unsafe { late.write(0) };
+    write_late(&stack);
     poison::check(&stack);
+}
+
+#[test]
+fn who_writes_to_a_recycled_stack_is_found_out_wherever_its_frames_began() {
+    let env = ScriptEnv::new();
+    for stack in stacks(&env, StackClass::K16, 32) {
+        poison::spread(&stack);
+        write_late(&stack);
+        let checked = panic::catch_unwind(AssertUnwindSafe(|| poison::check(&stack)));
+        assert!(checked.is_err(), "a late writer was not found out");
+    }
+}
+
+/// Overwrites a word of a frame that is gone.
+fn write_late(stack: &StackMemory) {
+    let above = stack.base().addr().get() - stack::begin(stack).get();
+    let late = stack.base().as_ptr().wrapping_sub(above + 200);
+    // SAFETY: within a stack that the caller owns (I-3).
+    unsafe { late.write(0) };
 }
