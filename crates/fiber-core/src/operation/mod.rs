@@ -105,8 +105,11 @@ pub unsafe trait Operation {
     /// lock; and as all partners come with that lock, they need not agree who has its performer.
     ///
     /// Who says so promises: `publish` commits whenever `try_now` would; the performer's cell is
-    /// claimed under the lock of that list only; and `retract` of what was published and has not
-    /// won takes that lock, also if a partner has unlinked the node meanwhile (I-12).
+    /// claimed under the lock of that list only; `look_again` meets nobody, for
+    /// [`WaitList::find`] does not settle such a performer, nor know it in the list, but takes
+    /// what there is by [`WaitCell::claim_own`]; and `retract` of what was published and has not
+    /// won takes that lock, also if a partner has unlinked the node meanwhile (I-12). That one may
+    /// have committed it: giving up is to retract first, and to look then.
     fn is_simple(&self) -> bool {
         false
     }
