@@ -207,6 +207,11 @@ impl Watched for Lookout {
         let Some(watch) = self.shared.env.watch() else {
             return Tick::Rest;
         };
+        // Its worker would have started it, but runs a fiber that does not wait. Before any look,
+        // which may take long: who is told of a hog is the program.
+        if self.shared.has_stealable() {
+            self.shared.wake_one_idle();
+        }
         let mut taken = Taken {
             lookout: self,
             state: mem::take(&mut *self.state.lock()),
@@ -216,10 +221,6 @@ impl Watched for Lookout {
             self.look_at(watch, WorkerId(worker), lane, looks, log);
         }
         drop(taken);
-        // Its worker would have started it, but runs a fiber that does not wait.
-        if self.shared.has_stealable() {
-            self.shared.wake_one_idle();
-        }
         let lanes = &self.shared.lanes;
         if self
             .shared
