@@ -317,8 +317,8 @@ impl Drop for Guardian {
     }
 }
 
-/// Waits for everything within the grace only: a worker that does not come to its next turn, for
-/// whatever a fiber does there, holds up nobody's death for ever.
+/// Waits for everything within the grace only: another worker that does not come to its next turn,
+/// for whatever a fiber does there, holds up nobody's death for ever.
 fn see_to(process: &Process, death: &Death) {
     let (record, life) = (process.record(), process.life());
     let mut report = ExitReport::default();
