@@ -10,7 +10,7 @@ use crate::fiber::{AtEnd, ExitReason};
 /// the caller may be a worker outside of fibers, or any thread.
 pub trait Life: Any + Send + Sync {
     /// Its main function has come to this end: nothing is wrong with it, or this. Called as
-    /// [`ExitWatcher::result`] of its fiber.
+    /// [`ExitWatcher::result`](crate::fiber::ExitWatcher::result) of its fiber.
     fn main_ended(&self, process: &Arc<Record>, at_end: AtEnd, wrong: Option<&ExitReason>);
 
     /// It has no fiber left, and will have none. Called once.
