@@ -4,7 +4,7 @@
 //! base        ─▶ ┌────────────────────────┐
 //!                │ header, 64 bytes       │  magic word, the fiber's block, its layout
 //! base − 64   ─▶ ├────────────────────────┤
-//!                │ 0 to 960 bytes unused  │  the stack's colour
+//!                │ 0 to 192 bytes unused  │  the stack's colour
 //!                ├────────────────────────┤  corosensei's frames start here
 //!                │ …                      │
 //! limit       ─▶ └────────────────────────┘
@@ -38,7 +38,7 @@ const HEADER_BYTES: usize = 64;
 /// A line of the cache, and how many of them the beginnings are spread over. Together they are a
 /// part of a page that a fiber hardly misses.
 const LINE_BYTES: usize = 64;
-const COLOURS: usize = 16;
+const COLOURS: usize = 4;
 const MAGIC: u64 = 0x6669_6265_7221_0a0d;
 const NAME_BYTES: usize = 48;
 
