@@ -164,10 +164,11 @@ impl Context {
     /// [`Context::resume`] of one that has not started.
     ///
     /// # Panics
-    /// When called from inside of a fiber.
+    /// When called from inside of a fiber, or with one that has started.
     pub fn resume_first(&self, fiber: Runnable) -> Resumed {
         assert!(!self.is_on_fiber(), "fibers are resumed by their worker");
         let header = fiber.fiber().header();
+        assert!(!header.is_started(), "a fiber starts once");
         if !header.begin(fiber.fiber().as_raw(), self) {
             // The right to run it stays with the fiber, as with one that is parked.
             let _ = fiber.into_raw();

@@ -163,13 +163,15 @@ impl Context {
         let new = match space.take_out(id) {
             Ok(named) => Ok(shard.fill(space, room, &named)),
             Err(error) => {
-                shard.give_up(room, kind);
+                shard.give_up(room);
                 Err(error)
             }
         };
         drop(shard);
-        if let Ok(new) = new {
-            self.close_if_ended(new, to);
+        match (new, to) {
+            (Ok(new), to) => self.close_if_ended(new, to),
+            (Err(_), Some(to)) => to.give_id(),
+            (Err(_), None) => {}
         }
         new
     }

@@ -182,7 +182,7 @@ impl Model<'_> {
         let room = self.shard.reserve(space, old.namespace(), None).unwrap();
         match space.take_out(old) {
             // A guesser is inside.
-            Err(_) => self.shard.give_up(room, old.namespace()),
+            Err(_) => self.shard.give_up(room),
             Ok(named) => {
                 self.live.swap_remove(index);
                 self.world.ended[at].store(true, Ordering::Release);

@@ -201,32 +201,27 @@ impl Shard {
         namespace: Namespace,
         owner: Option<&'owner Arc<Record>>,
     ) -> Result<Room<'owner>, Full> {
-        let counted = owner.filter(|_| namespace.is_counted());
-        if let Some(owner) = counted {
-            owner.take_id(self.worker).map_err(Full::Process)?;
-        }
         let key = match self.live < self.live_max {
             true => self.take_key(space),
             false => None,
         };
-        let Some(key) = key else {
-            if let Some(owner) = counted {
-                owner.give_id();
-            }
-            let limit = self.live_max;
-            return Err(Full::Shard { limit });
-        };
+        let limit = self.live_max;
+        let key = key.ok_or(Full::Shard { limit })?;
+        if let Some(owner) = owner.filter(|_| namespace.is_counted())
+            && let Err(reached) = owner.take_id(self.worker)
+        {
+            self.free.push_front(key);
+            return Err(Full::Process(reached));
+        }
         self.live += 1;
         Ok(Room { key, owner })
     }
 
-    /// Nothing is named in there.
-    pub(crate) fn give_up(&mut self, room: Room<'_>, namespace: Namespace) {
+    /// Nothing is named in there. The caller gives the owner's id back, once it has let go of the
+    /// shard: who is told of that may name something.
+    pub(crate) fn give_up(&mut self, room: Room<'_>) {
         self.live -= 1;
         self.free.push_front(room.key);
-        if let Some(owner) = room.owner.filter(|_| namespace.is_counted()) {
-            owner.give_id();
-        }
     }
 
     pub(crate) fn fill(&mut self, space: &IdSpace, room: Room<'_>, named: &Named) -> Id {
@@ -292,7 +287,8 @@ impl Shard {
         let Some(entry) = freed.filter(|entry| entry.free_unused(id)) else {
             return false;
         };
-        // A fiber is not counted among the ids of its process.
+        // A fiber is not counted among the ids of its process. It is there, and has a reference to
+        // that of its own, so this is not the last.
         drop(self.unlink(space, entry));
         self.take_back(space, id.key(), entry);
         true
@@ -413,26 +409,28 @@ impl Shard {
 
     fn free_slot(&mut self, space: &IdSpace, key: u32, entry: &Entry) -> Received {
         let id = entry.id(key).expect("a live slot has a generation");
-        let freed = match entry.word().is_moved() {
-            true => Received::Moved { id },
-            false => Received::Freed {
-                id,
-                raw: entry.raw(),
-                kept: kept(id, entry),
-            },
+        let is_moved = entry.word().is_moved();
+        let mut kept = match is_moved {
+            true => Kept::Nothing,
+            false => kept(id, entry),
         };
+        let raw = entry.raw();
         let owner = self.unlink(space, entry);
         entry.free();
-        if let Some(owner) = owner
-            && id.namespace().is_counted()
-        {
-            if matches!(freed, Received::Moved { .. }) {
-                owner.give_id();
-            } else {
+        match owner {
+            Some(owner) if id.namespace().is_counted() => {
                 owner.begin_closing();
                 self.to_tell.push(owner);
             }
+            // Perhaps the last reference: not to be dropped here, for the user's code is behind it.
+            Some(owner) if matches!(kept, Kept::Nothing) => kept = Kept::Process(owner),
+            // What is kept has one, too.
+            _ => {}
         }
+        let freed = match is_moved {
+            true => Received::Moved { id },
+            false => Received::Freed { id, raw, kept },
+        };
         self.take_back(space, key, entry);
         freed
     }
