@@ -56,15 +56,25 @@ pub(crate) fn run(workspace: &Workspace, words: &[&str]) -> Result<(), String> {
     };
     let mut log = Log::create(&workspace.target.join("xtask/logs"), "prove")?;
     log.is_shown = true;
+    let proved = prove(workspace, &mut log, what, count);
+    proved.map_err(|error| format!("{error}\nall that was said is in {}", log.path().display()))
+}
+
+fn prove(
+    workspace: &Workspace,
+    log: &mut Log,
+    what: &str,
+    count: Option<u64>,
+) -> Result<(), String> {
     let proof = match what {
-        "ids" => return guess(workspace, &mut log, count.unwrap_or(GUESSES)),
-        "operations" => return operate(workspace, &mut log, count.unwrap_or(SEEDS)),
+        "ids" => return guess(workspace, log, count.unwrap_or(GUESSES)),
+        "operations" => return operate(workspace, log, count.unwrap_or(SEEDS)),
         "connections" => Proof::Connections(count.unwrap_or(CONNECTIONS)),
         "load" => Proof::Load(count.unwrap_or(LOAD_SECONDS)),
         "drain" => Proof::Drain(count.unwrap_or(DRAINS)),
         _ => return Err(format!("nothing is called {what}\n\n{HELP}")),
     };
-    proof.check(workspace, &mut log)
+    proof.check(workspace, log)
 }
 
 /// The step `prove-connections`.

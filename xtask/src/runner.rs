@@ -106,6 +106,11 @@ impl Log {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Everything logged so far.
     pub(crate) fn contents(&self) -> String {
         let bytes = fs::read(&self.path).unwrap_or_default();

@@ -13,7 +13,7 @@ use fiber::{
     },
 };
 
-use super::{Cast, join_killed, kill_everywhere};
+use super::{Cast, GRACE, join_killed, kill_everywhere};
 use crate::cancels::plays::{Ledger, Value, dawdle};
 
 const MOMENT: Duration = Duration::from_micros(20);
@@ -77,7 +77,7 @@ fn choices(cast: &mut Cast) {
         }
     };
     for first in [10, 20] {
-        let builder = Process::builder().grace(Duration::from_millis(1));
+        let builder = Process::builder().grace(GRACE);
         cast.process(builder, take_part(first));
     }
     for first in [30, 40] {

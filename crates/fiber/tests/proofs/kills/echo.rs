@@ -10,7 +10,7 @@ use fiber::{
     scope, sleep, spawn,
 };
 
-use super::{Cast, kill_everywhere};
+use super::{Cast, GRACE, kill_everywhere};
 
 const PORT: u16 = 700;
 const CLIENTS: u8 = 2;
@@ -38,7 +38,7 @@ fn serve() {
         let Ok((stream, _)) = listener.accept() else {
             return;
         };
-        let builder = Process::builder().grace(Duration::from_millis(2));
+        let builder = Process::builder().grace(GRACE);
         drop(builder.spawn(move || serve_one(stream)));
     }
     // The connections are its children, and end with it.
@@ -76,7 +76,7 @@ fn ask(client: u8) {
 }
 
 fn echo(cast: &mut Cast) {
-    cast.process(Process::builder().grace(Duration::from_millis(2)), serve);
+    cast.process(Process::builder().grace(GRACE), serve);
     for client in 0..CLIENTS {
         cast.other(move || {
             sleep(Duration::from_micros(50));

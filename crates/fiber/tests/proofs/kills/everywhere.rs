@@ -23,6 +23,9 @@ use crate::support::{run_to_the_end, seeds};
 /// More moments than any program has.
 const MOMENTS_MAX: u64 = 5_000;
 
+/// How long a process has to unwind: ten times as long as a worker of a world stands still at once.
+pub(crate) const GRACE: Duration = Duration::from_millis(50);
+
 const KILLED: Reason = Reason::new("the proof");
 
 type Part = Box<dyn FnOnce() + Send>;

@@ -6,4 +6,4 @@ mod everywhere;
 mod supervisors;
 mod tree;
 
-use everywhere::{Alive, Cast, join_killed, kill_everywhere};
+use everywhere::{Alive, Cast, GRACE, join_killed, kill_everywhere};

@@ -9,21 +9,17 @@
 //! ```
 
 use alloc::sync::Arc;
-use core::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use fiber::{
     Process, sleep,
-    supervisor::{ChildError, ChildSpec, Restart, Shutdown, Strategy, Supervisor},
+    supervisor::{ChildError, ChildSpec, Restart, Shutdown, StartError, Strategy, Supervisor},
     sync::channel::{Receiver, Sender, oneshot, rendezvous},
 };
 
-use super::{Alive, Cast, kill_everywhere};
+use super::{Alive, Cast, GRACE, kill_everywhere};
 use crate::support::EVER;
 
-const GRACE: Duration = Duration::from_millis(1);
 /// One is killed, so that more attempts would say that somebody stays away.
 const ATTEMPTS: usize = 4;
 
@@ -112,7 +108,7 @@ fn ask_a_temporary_one(world: &Arc<World>, top: &Supervisor) {
         });
         match started {
             Some(Ok(_)) => {}
-            None | Some(Err(ChildError::Call(_))) => {
+            None | Some(Err(ChildError::Call(_) | ChildError::Start(StartError::Cancelled))) => {
                 // It is being started again.
                 sleep(GRACE);
                 continue;

@@ -8,7 +8,7 @@ use core::{
 
 use fiber::{Process, mask, scope, sleep, spawn, sync::channel::bounded, yield_now};
 
-use super::{Alive, Cast, join_killed, kill_everywhere};
+use super::{Alive, Cast, GRACE, join_killed, kill_everywhere};
 
 fn leaf(alive: &Arc<AtomicUsize>) {
     let _alive = Alive::new(alive);
@@ -31,7 +31,7 @@ fn branch(alive: &Arc<AtomicUsize>) {
     let _alive = Alive::new(alive);
     for _ in 0..2 {
         let own = Arc::clone(alive);
-        let builder = Process::builder().grace(Duration::from_millis(1));
+        let builder = Process::builder().grace(GRACE);
         let child = builder.spawn(move || leaf(&own));
         if let Ok(child) = child {
             // Ended or killed: its parent goes on.
@@ -45,7 +45,7 @@ fn tree(cast: &mut Cast) {
     let (done, all) = bounded(2);
     for _ in 0..2 {
         let (own, done) = (Arc::clone(&alive), done.clone());
-        let builder = Process::builder().grace(Duration::from_millis(1));
+        let builder = Process::builder().grace(GRACE);
         cast.process(builder, move || {
             branch(&own);
             let _ = done.send(());
