@@ -429,11 +429,8 @@ impl Record {
 
 /// For its main fiber.
 impl ExitWatcher for Record {
-    fn result(&self, at_end: AtEnd, wrong: Option<&ExitReason>) {
-        // SAFETY: a record is in an `Arc` from its beginning, and the fiber that tells this has a
-        // reference, see `Record::new` (I-4).
-        let this = unsafe { share(NonNull::from_ref(self)) };
-        self.life.main_ended(&this, at_end, wrong);
+    fn result(self: Arc<Self>, at_end: AtEnd, wrong: Option<&ExitReason>) {
+        self.life.main_ended(&self, at_end, wrong);
     }
 
     fn ended(&self) {}
@@ -536,10 +533,15 @@ impl<O: Owner> Owner for &O {
 /// first one.
 pub(crate) type Whose = Option<NonNull<Record>>;
 
+/// A pointer to a record, by which [`share`] reaches the counts beside it.
+pub(crate) fn whose(record: &Arc<Record>) -> NonNull<Record> {
+    NonNull::new(Arc::as_ptr(record).cast_mut()).expect("what is there has an address")
+}
+
 /// One more reference to the record that `whose` points to.
 ///
 /// # Safety
-/// The record is in an `Arc`, and does not end meanwhile.
+/// The pointer is one of [`whose`] or [`Arc::into_raw`], and the record does not end meanwhile.
 pub(crate) unsafe fn share(whose: NonNull<Record>) -> Arc<Record> {
     // SAFETY: by the caller's promise (I-4).
     unsafe { Arc::increment_strong_count(whose.as_ptr()) };

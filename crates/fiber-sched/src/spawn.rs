@@ -568,10 +568,10 @@ impl fmt::Debug for Claim {
 }
 
 impl ExitWatcher for Claim {
-    fn result(&self, at_end: AtEnd, wrong: Option<&ExitReason>) {
+    fn result(self: Arc<Self>, at_end: AtEnd, wrong: Option<&ExitReason>) {
         self.give_back();
         if let Some(watcher) = &self.watcher {
-            watcher.result(at_end, wrong);
+            Arc::clone(watcher).result(at_end, wrong);
         }
     }
 

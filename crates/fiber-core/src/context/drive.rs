@@ -105,8 +105,9 @@ impl Context {
     }
 
     /// Has what these ids of `process` name heed the stage that the process has come to: fibers are
-    /// asked to end, and all else is closed once it has ended.
-    pub fn sweep(&self, process: &Record, ids: impl Iterator<Item = Id>) {
+    /// asked to end, and all else is closed once it has ended; `tell` is told of each that nobody
+    /// had begun to close.
+    pub fn sweep(&self, process: &Record, ids: impl Iterator<Item = Id>, mut tell: impl FnMut(Id)) {
         let space = self.env().id_space();
         let (stage, reason) = (process.stage(), process.reason());
         for id in ids {
@@ -115,9 +116,11 @@ impl Context {
                 if let Some(fiber) = fiber {
                     fiber.header().heed(stage, reason.clone());
                 }
-            } else if stage == Stage::Ended && id.namespace() != Namespace::PROCESS {
-                // Somebody else may have begun to close it.
-                let _ = space.close_for(id, Closing::OwnerDied);
+            } else if stage == Stage::Ended
+                && id.namespace() != Namespace::PROCESS
+                && space.close_for(id, Closing::OwnerDied).is_ok()
+            {
+                tell(id);
             }
         }
     }

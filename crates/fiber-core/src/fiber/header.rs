@@ -30,7 +30,7 @@ use crate::{
     local::{Inherited, Own},
     operation::{Latch, StoredWaits},
     primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering},
-    process::{Membership, Record, Stage, Whose},
+    process::{Membership, Record, Stage, Whose, whose},
     spin::SpinLock,
     stack::OwnedStack,
     timeout::TimeoutScope,
@@ -231,7 +231,7 @@ impl Header {
 
     /// The same for what the fiber opens.
     pub(crate) fn whose(&self) -> Whose {
-        self.process().map(|record| NonNull::from_ref(&**record))
+        self.process().map(whose)
     }
 
     /// Names the fiber.
@@ -365,7 +365,7 @@ impl Header {
     #[inline(never)]
     pub(super) fn tell_result(&self, at_end: AtEnd, wrong: Option<&ExitReason>) {
         if let Some(watcher) = &self.attributes.watcher {
-            watcher.result(at_end, wrong);
+            Arc::clone(watcher).result(at_end, wrong);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Being told of fibers' ends without waiting for each of them.
 
+use alloc::sync::Arc;
 use core::fmt;
 
 use super::exit::ExitReason;
@@ -20,7 +21,7 @@ pub enum AtEnd {
 pub trait ExitWatcher: Send + Sync + fmt::Debug {
     /// What comes of it: nothing is wrong with it, or this. Called before [`ExitWatcher::ended`],
     /// and on the fiber's own stack if it has run; it must not wait.
-    fn result(&self, _at_end: AtEnd, _wrong: Option<&ExitReason>) {}
+    fn result(self: Arc<Self>, _at_end: AtEnd, _wrong: Option<&ExitReason>) {}
 
     /// It has ended, in whatever way: joining it does not wait any more. Called once, by the
     /// fiber's worker or by whoever drops it unstarted, perhaps outside of any fiber: it must not

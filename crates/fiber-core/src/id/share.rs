@@ -1,14 +1,13 @@
 //! Ids in the hands of users: what they name, sharing that, giving it away, closing it.
 
 use alloc::sync::Arc;
-use core::ptr::NonNull;
 
 use super::{Description, Id, Namespace};
 use crate::{
     context::Context,
     error::{IoError, IoErrorKind, Stale, StaleReason},
     io,
-    process::{Owner, Record, Stage},
+    process::{Owner, Record, Stage, whose},
     registry::IdSpace,
     request::Request,
 };
@@ -135,13 +134,7 @@ impl Context {
             descriptor: entered.raw(),
         };
         // SAFETY: it lends no memory (I-3).
-        io::opened(unsafe {
-            self.immediate(
-                &request,
-                id.namespace(),
-                to.map(|to| NonNull::from_ref(&**to)),
-            )
-        }?)
+        io::opened(unsafe { self.immediate(&request, id.namespace(), to.map(whose)) }?)
     }
 
     /// Never two owners, and never none: the new id has its room before the old one is emptied, and

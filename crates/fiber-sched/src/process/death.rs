@@ -24,6 +24,7 @@ use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
 use core::{mem, time::Duration};
 
 use fiber_core::{
+    Id,
     context::Context,
     env::{Env, StackClass},
     fiber::{AtEnd, ExitReason, Reason},
@@ -81,6 +82,8 @@ pub(super) struct Death {
     released: Latch,
     /// The first sweep, if there was one.
     first: SpinLock<Option<Arc<Sweep>>>,
+    /// What was closed in place, before it was seen that there is more to wait for.
+    closed: ExitReport,
 }
 
 impl Process {
@@ -157,14 +160,15 @@ impl Process {
     /// Its last fiber has ended, and nobody attends.
     fn end_in_place(&self) {
         let (record, life) = (self.record(), self.life());
+        let mut closed = ExitReport::default();
         if life.children.is_empty() {
             if record.release() {
                 // Nothing was counted, so no worker has anything to close: what is named from now
                 // on finds that it has ended.
-                return tell(self, ExitReport::default());
+                return tell(self, closed);
             }
-            if let Some(report) = self.close_here() {
-                let report = (report != ExitReport::default()).then(|| Box::new(report));
+            if self.close_here(&mut closed) {
+                let report = (closed != ExitReport::default()).then(|| Box::new(closed));
                 *life.attendance.lock() = Attendance::Closing(report);
                 if record.release() {
                     // Nobody else may have been told of it as `Closing`.
@@ -173,26 +177,30 @@ impl Process {
                 return;
             }
         }
-        let death = Arc::new(Death::default());
+        let death = Arc::new(Death {
+            closed,
+            ..Death::default()
+        });
         death.emptied.open();
         *life.attendance.lock() = Attendance::Guardian(Arc::clone(&death));
         self.guard(death);
     }
 
-    /// Closes what it has, if all of that is the calling worker's and nobody is inside: then the
-    /// host has it in that worker's next turn, and there is nothing else to be waited for.
-    fn close_here(&self) -> Option<ExitReport> {
+    /// Closes what it has, if all of that is the calling worker's, and counts it. Says whether
+    /// nobody is inside: then the host has it in that worker's next turn, and there is nothing else
+    /// to be waited for.
+    fn close_here(&self, closed: &mut ExitReport) -> bool {
         let (record, shared) = (self.record(), &self.life().shared);
-        let mut report = ExitReport::default();
-        let closed = Context::with(|context| {
-            let context = context.filter(|context| shared.runs(context))?;
+        let closes = Context::with(|context| {
+            let Some(context) = context.filter(|context| shared.runs(context)) else {
+                return false;
+            };
             let here = context.worker().index();
-            let closes = record.is_counted_only_at(here, shared.lanes.len())
-                && context.close_ids_of(record, IN_PLACE_MAX, |id| report.count(id.namespace()));
-            closes.then_some(())
+            let count = |id: Id| closed.count(id.namespace());
+            record.is_counted_only_at(here, shared.lanes.len())
+                && context.close_ids_of(record, IN_PLACE_MAX, count)
         });
-        closed.filter(|()| record.ids() == 0)?;
-        Some(report)
+        closes && record.ids() == 0
     }
 }
 
@@ -321,7 +329,7 @@ impl Drop for Guardian {
 /// for whatever a fiber does there, holds up nobody's death for ever.
 fn see_to(process: &Process, death: &Death) {
     let (record, life) = (process.record(), process.life());
-    let mut report = ExitReport::default();
+    let mut report = death.closed;
     let (env, grace) = (&*life.shared.env, life.grace.min(KILLED_MAX));
     if record.stage() < Stage::Killed {
         let killed = death.killed.wait_operation("a kill");
@@ -353,10 +361,7 @@ fn see_to(process: &Process, death: &Death) {
     if !record.release() {
         let close = Sweep::start(&life.shared, record, Of::Rest);
         close.done.wait_operation("a sweep").timeout_in(grace);
-        let closed = *close.report.lock();
-        report.streams_closed = closed.streams_closed;
-        report.listeners_closed = closed.listeners_closed;
-        report.others_closed = closed.others_closed;
+        report.add_closed(&close.report.lock());
         let released = death.released.wait_operation("the end of a process's ids");
         if !released.timeout_in(grace) {
             report.ids_left = record.ids_left();

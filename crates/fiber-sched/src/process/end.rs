@@ -120,6 +120,12 @@ impl ExitReport {
         self.fibers_abandoned == 0 && self.fibers_running == 0 && self.ids_left == 0
     }
 
+    pub(super) fn add_closed(&mut self, other: &Self) {
+        self.streams_closed += other.streams_closed;
+        self.listeners_closed += other.listeners_closed;
+        self.others_closed += other.others_closed;
+    }
+
     pub(super) fn count(&mut self, namespace: Namespace) {
         match namespace {
             Namespace::FIBER | Namespace::PROCESS => {}

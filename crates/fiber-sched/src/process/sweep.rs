@@ -10,11 +10,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::mem;
 
 use fiber_core::{
-    Id, Namespace,
-    context::Context,
-    operation::Latch,
-    process::{Record, Stage},
-    spin::SpinLock,
+    Id, Namespace, context::Context, operation::Latch, process::Record, spin::SpinLock,
 };
 
 use super::end::ExitReport;
@@ -36,8 +32,15 @@ pub(super) enum Of {
     Rest,
 }
 
+impl Of {
+    fn includes(self, id: Id) -> bool {
+        (self == Self::Fibers) == (id.namespace() == Namespace::FIBER)
+    }
+}
+
 /// One pass over all workers. It has no reference to the process, which may keep it.
 pub(super) struct Sweep {
+    of: Of,
     /// Workers that are not through.
     left: AtomicUsize,
     pub(super) done: Latch,
@@ -49,6 +52,7 @@ impl Sweep {
     /// waited for: what they name from now on finds the stage.
     pub(super) fn start(shared: &Shared, record: &Arc<Record>, of: Of) -> Arc<Self> {
         let sweep = Arc::new(Self {
+            of,
             left: AtomicUsize::new(shared.lanes.len()),
             done: Latch::new(),
             report: SpinLock::default(),
@@ -65,6 +69,13 @@ impl Sweep {
             }
         }
         sweep
+    }
+
+    /// A sweep of fibers closes nothing, even if it comes so late that the process has ended: what
+    /// is closed is counted by the other.
+    fn chosen(&self, mut ids: Vec<Id>) -> Vec<Id> {
+        ids.retain(|id| self.of.includes(*id));
+        ids
     }
 
     fn is_through(&self) {
@@ -164,11 +175,15 @@ impl Lane {
         let mut room = IDS_A_TURN;
         for mut part in self.sweeps.take() {
             let record = &part.record;
-            let mut ids = part.ids.take().unwrap_or_else(|| context.ids_of(record));
+            let left = part.ids.take();
+            let mut ids = left.unwrap_or_else(|| part.sweep.chosen(context.ids_of(record)));
             let rest = ids.split_off(ids.len().min(room));
             room -= ids.len();
-            part.count(&ids);
-            context.sweep(record, ids.into_iter());
+            part.count_fibers(&ids);
+            let mut closed = ExitReport::default();
+            let count = |id: Id| closed.count(id.namespace());
+            context.sweep(record, ids.into_iter(), count);
+            part.sweep.report.lock().add_closed(&closed);
             if rest.is_empty() {
                 part.sweep.is_through();
             } else {
@@ -180,15 +195,10 @@ impl Lane {
 }
 
 impl Part {
-    fn count(&self, ids: &[Id]) {
-        let mut report = self.sweep.report.lock();
-        let closes = self.record.stage() == Stage::Ended;
-        for id in ids {
-            match id.namespace() {
-                Namespace::FIBER => report.fibers_unwound += 1,
-                namespace if closes => report.count(namespace),
-                _ => {}
-            }
+    /// Before they are asked to unwind: the guardian may look as soon as they have ended.
+    fn count_fibers(&self, ids: &[Id]) {
+        if self.sweep.of == Of::Fibers {
+            self.sweep.report.lock().fibers_unwound += ids.len();
         }
     }
 }

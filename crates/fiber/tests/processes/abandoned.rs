@@ -22,7 +22,7 @@ use fiber::{
     park, scope, sleep, spawn, spawn_when,
     sync::channel,
     sync::{
-        Abandoned, Condvar, LockError, LockTimeoutError, Mutex, MutexGuard, Once, RwLock,
+        Abandoned, Condvar, Counter, LockError, LockTimeoutError, Mutex, MutexGuard, Once, RwLock,
         TryLockError,
     },
     yield_now,
@@ -95,14 +95,17 @@ fn a_fiber_that_catches_every_unwinding_is_abandoned_with_its_whole_process() {
         let unwound = Count::default();
         let seen = unwound.clone();
         let exit = kill(move |ready| {
-            drop(spawn(|| stubborn()));
+            let begun = leak(Counter::new(0));
+            drop(spawn(|| {
+                begun.add(1);
+                stubborn()
+            }));
             drop(spawn(move || {
                 let _seen = scopeguard(move || seen.add());
+                begun.add(1);
                 park();
             }));
-            for _ in 0..10 {
-                yield_now();
-            }
+            begun.wait(2);
             ready.send(()).unwrap();
             stubborn()
         });
@@ -120,10 +123,16 @@ fn who_joins_an_abandoned_fiber_is_told() {
     losing(3, || {
         let (handles, theirs) = channel::bounded(3);
         let exit = kill(move |ready| {
+            let begun = leak(Counter::new(0));
             for _ in 0..2 {
-                handles.send(spawn(|| stubborn())).unwrap();
+                let stays = spawn(|| {
+                    begun.add(1);
+                    stubborn()
+                });
+                handles.send(stays).unwrap();
             }
             drop(handles);
+            begun.wait(2);
             ready.send(()).unwrap();
             stubborn()
         });
@@ -145,14 +154,16 @@ fn who_borrows_from_an_abandoned_scope_is_abandoned_too_and_its_frames_stay() {
         let exit = kill(|ready| {
             let value = [7_u8; 64];
             scope(|scope| {
+                let begun = leak(Counter::new(0));
                 for _ in 0..2 {
                     scope.spawn(|| {
                         let _clings = Clings;
                         assert_eq!(value[0], 7);
+                        begun.add(1);
                         park();
                     });
                 }
-                yield_now();
+                begun.wait(2);
                 ready.send(()).unwrap();
                 stubborn()
             })

@@ -2,14 +2,16 @@
 //! one, and is not.
 
 use alloc::sync::Arc;
-use core::time::Duration;
+use core::{mem, time::Duration};
 
 use fiber::{
     FiberBuilder, Namespace, Process, ProcessBuilder, Runtime, WorkerId,
     core::{Context, registry::Object},
     fiber_local,
     io::TcpListener,
-    mask, park, sleep, spawn_many, yield_now,
+    mask, park, sleep, spawn, spawn_many,
+    sync::channel::oneshot,
+    yield_now,
 };
 
 use crate::{
@@ -58,6 +60,26 @@ fn what_it_has_at_its_worker_is_closed_without_another_fiber() {
         let report = monitor.wait().report;
         assert_eq!((report.listeners_closed, report.is_clean()), (1, true));
         assert_eq!(launched() - before, 1);
+    });
+}
+
+/// Somebody else is inside of one of two, so that it is not done at once.
+#[test]
+fn what_is_closed_in_place_is_told_of_when_that_is_not_all() {
+    everywhere(|| {
+        let (lend, lent) = oneshot::channel();
+        let process = Process::builder().spawn(move || {
+            let listener = Arc::new(listen());
+            lend.send(Arc::clone(&listener)).unwrap();
+            listen().into_id();
+            sleep(Duration::from_millis(1));
+            mem::forget(listener);
+        });
+        let monitor = process.unwrap().process().monitor();
+        let inside = spawn(move || lent.recv().unwrap().accept().map(drop));
+        let report = monitor.wait().report;
+        assert_eq!((report.listeners_closed, report.is_clean()), (2, true));
+        inside.join().unwrap().unwrap_err();
     });
 }
 
