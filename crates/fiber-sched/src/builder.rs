@@ -154,7 +154,7 @@ impl Builder {
 
     /// Calls `on_hog` with each report of the watchdog, beside the line that is logged at `warn`
     /// (at most one a second). It is called on the watchdog's thread, which looks at nobody
-    /// meanwhile; it must not wait for the runtime to end.
+    /// meanwhile, and calls nobody for what waits: it must not block.
     pub fn on_hog(self, on_hog: impl Fn(&HogReport) + Send + Sync + 'static) -> Self {
         Self {
             on_hog: Some(Arc::new(on_hog)),

@@ -29,8 +29,10 @@ use crate::{
 
 /// How many fibers are resumed before the host gets its turn.
 const RESUMES: usize = 128;
-/// After how many turns without a wait a worker's time is accounted for.
+/// After how many turns without a wait a worker's time is accounted for, or so many fibers, each of
+/// which may have run for long.
 const ACCOUNT_TURNS: u64 = 64;
+const ACCOUNT_RESUMES: u64 = 1024;
 
 /// Why what is left is cancelled.
 pub(crate) const RUN_OVER: Reason = Reason::new("the run is over: its main fiber has ended");
@@ -57,6 +59,8 @@ pub(crate) struct Turn<'worker> {
     linger: Linger,
     /// Until when it is known whether the worker was busy.
     accounted: Instant,
+    /// How many fibers it had resumed then.
+    accounted_resumes: u64,
     /// How many measured stacks others know of.
     stack_samples: u64,
 }
@@ -76,6 +80,7 @@ impl<'worker> Turn<'worker> {
             rounds: Rounds::default(),
             linger: Linger::default(),
             accounted: context.now(),
+            accounted_resumes: 0,
             stack_samples: 0,
         }
     }
@@ -126,9 +131,13 @@ impl<'worker> Turn<'worker> {
         counters.yields.set(self.context.yields());
         counters.timers.set(self.local.wheel.borrow().len() as u64);
         let waits = wait != Wait::No;
-        if !waits && !turns.is_multiple_of(ACCOUNT_TURNS) {
+        let resumes = counters.resumes.get();
+        let is_due = turns.is_multiple_of(ACCOUNT_TURNS)
+            || resumes.wrapping_sub(self.accounted_resumes) >= ACCOUNT_RESUMES;
+        if !waits && !is_due {
             return self.host_turn(wait);
         }
+        self.accounted_resumes = resumes;
         self.publish_stack_use();
         let before = self.context.now();
         let busy = before.saturating_since(self.accounted);

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use core::{
+    hint,
     panic::AssertUnwindSafe,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -254,7 +255,8 @@ fn a_run_that_breaks_waits_for_the_helpers_that_borrow_from_its_caller() {
                 while !failed.load(Ordering::SeqCst) {
                     thread::yield_now();
                 }
-                (0..1000).for_each(|_| thread::yield_now());
+                // Of its own processor time, so that a busy machine takes little longer.
+                (0..100_000).for_each(|_| hint::spin_loop());
                 ended.store(true, Ordering::SeqCst);
             });
         });
