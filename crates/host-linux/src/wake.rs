@@ -1,18 +1,23 @@
-//! How another thread ends a port's wait: an eventfd behind a state that makes it rare.
+//! How another thread ends a port's wait: an eventfd behind a state that makes it rare; or the
+//! state itself, where the kernel has nothing of the port's that could end the wait: a thread waits
+//! for a word of memory, and is woken, at half the price of an eventfd's.
 //!
 //! ```text
 //!            fall_asleep                unpark
 //!   Awake ──────────────▶ Asleep ──────────────────▶ Notified   and one write to the eventfd
-//!     │ ▲                   │                           │
+//!     │ ▲       doze                    unpark
+//!     ├─│───────────────▶ Dozing ──────────────────▶ Notified   and one call for the word
 //!     │ └──── rise ─────────┴────────── rise ───────────┘
-//!     └───────── unpark ──────────▶ Notified   no system call; the next fall_asleep is refused
+//!     └───────── unpark ──────────▶ Notified   no system call; the next of both is refused
 //! ```
 //!
 //! | who | may do |
 //! |---|---|
 //! | any thread, `unpark` | anything → Notified |
-//! | the worker, `fall_asleep` | Awake → Asleep, Notified → Awake |
+//! | the worker, `fall_asleep` and `doze` | Awake → Asleep or Dozing, Notified → Awake |
 //! | the worker, `rise` | anything → Awake |
+
+use core::{ptr, time::Duration};
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -23,11 +28,12 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 
 use fiber_core::env::Unpark;
 
-use crate::sys::{self, event};
+use crate::sys::{self, event, futex};
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 const NOTIFIED: u32 = 2;
+const DOZING: u32 = 3;
 
 /// A worker's alarm clock. It owns its eventfd, so an unpark after the port's end is harmless.
 #[derive(Debug)]
@@ -55,7 +61,16 @@ impl Wake {
 
     /// Announces a wait; `false`, and no wait, if an unpark came first.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.state.fall_asleep()
+        self.state.leave(ASLEEP)
+    }
+
+    /// Waits for an unpark, for so long at the most, and without the eventfd; whether one came.
+    pub(crate) fn doze(&self, limit: Option<Duration>) -> bool {
+        if !self.state.leave(DOZING) {
+            return true;
+        }
+        futex::wait(self.state.word(), DOZING, limit);
+        self.state.rise()
     }
 
     /// Ends the wait; whether an unpark came meanwhile.
@@ -66,36 +81,45 @@ impl Wake {
 
 impl Unpark for Wake {
     fn unpark(&self) {
-        if self.state.notify() {
-            event::eventfd_add(&self.event);
+        match self.state.notify() {
+            ASLEEP => event::eventfd_add(&self.event),
+            DOZING => futex::wake(self.state.word()),
+            _ => {}
         }
     }
 }
 
 impl State {
-    fn fall_asleep(&self) -> bool {
-        let asleep = self
+    /// From awake to `state`; `false`, and awake, if an unpark came first.
+    fn leave(&self, state: u32) -> bool {
+        let left = self
             .0
-            .compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire);
-        if asleep.is_err() {
+            .compare_exchange(AWAKE, state, Ordering::AcqRel, Ordering::Acquire);
+        if left.is_err() {
             // A swap, not a store: it sees what came before *every* unpark that it uses up.
             self.0.swap(AWAKE, Ordering::AcqRel);
         }
-        asleep.is_ok()
+        left.is_ok()
     }
 
     fn rise(&self) -> bool {
         self.0.swap(AWAKE, Ordering::AcqRel) == NOTIFIED
     }
 
-    /// Whether the worker sleeps, and has to be rung up.
-    fn notify(&self) -> bool {
-        self.0.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP
+    /// In what state the worker was: if it sleeps or dozes it has to be rung up.
+    fn notify(&self) -> u32 {
+        self.0.swap(NOTIFIED, Ordering::AcqRel)
+    }
+
+    fn word(&self) -> *const u32 {
+        ptr::from_ref(&self.0).cast()
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::thread;
+
     use fiber_core::request::Interest;
 
     use super::*;
@@ -123,6 +147,19 @@ mod tests {
     }
 
     #[test]
+    fn one_who_dozes_is_woken_without_the_eventfd() {
+        let wake = Wake::new(0).unwrap();
+        wake.unpark();
+        assert!(wake.doze(None), "the unpark was before");
+        assert!(!wake.doze(Some(Duration::from_micros(1))), "nobody did it");
+        thread::scope(|scope| {
+            scope.spawn(|| wake.unpark());
+            assert!(wake.doze(None));
+        });
+        assert!(!rang(&wake));
+    }
+
+    #[test]
     fn a_worker_that_rises_by_itself_was_not_unparked() {
         let wake = Wake::new(0).unwrap();
         assert!(wake.fall_asleep());
@@ -146,10 +183,10 @@ mod model {
                 let (state, messages) = (Arc::clone(&state), Arc::clone(&messages));
                 thread::spawn(move || {
                     messages[index].store(1, Ordering::Relaxed);
-                    state.notify()
+                    state.notify() == ASLEEP
                 })
             });
-            let slept = state.fall_asleep();
+            let slept = state.leave(ASLEEP);
             let seen = || -> u32 {
                 let seen = messages
                     .iter()
@@ -165,7 +202,7 @@ mod model {
                 assert_eq!(seen(), 2);
             } else {
                 assert_eq!(rang, 0, "nobody rings for who is awake");
-                let again = !state.fall_asleep();
+                let again = !state.leave(ASLEEP);
                 assert!(
                     seen_awake == 2 || again,
                     "what was not seen ends the next wait"

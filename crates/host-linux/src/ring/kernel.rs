@@ -17,6 +17,17 @@ pub(crate) enum Sleep {
     Forever,
 }
 
+impl Sleep {
+    /// How long it may take, if that is limited.
+    pub(crate) const fn limit(self) -> Option<Duration> {
+        match self {
+            Self::Not => Some(Duration::ZERO),
+            Self::For(span) => Some(span),
+            Self::Forever => None,
+        }
+    }
+}
+
 /// Whether the queue took it.
 #[must_use]
 pub(crate) fn try_push(ring: &mut IoUring, entry: &squeue::Entry) -> bool {

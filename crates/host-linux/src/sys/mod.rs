@@ -5,6 +5,7 @@
 
 pub(crate) mod affinity;
 pub(crate) mod event;
+pub(crate) mod futex;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod signal;
