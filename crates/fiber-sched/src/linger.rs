@@ -3,24 +3,43 @@
 //! To fall asleep and be called costs both sides some microseconds of processor time. Where an
 //! answer comes sooner than that, as between two fibers of two workers that talk to each other, it
 //! is cheaper to wait for it awake. Nobody knows that beforehand; so a worker lingers while its
-//! sleeps of late were short and others have ended them, and one that has lingered in vain sleeps
-//! some more times before it tries again. On an idle machine sleeps are long, and nobody lingers.
+//! sleeps of late were short and others have ended them. One that has lingered in vain some times in
+//! a row, as where both workers share a processor, sleeps some more times before it tries again, and
+//! twice as often the next time. On an idle machine sleeps are long, and nobody lingers.
 
 use core::time::Duration;
 
 /// A sleep that was shorter was hardly worth it.
 const SHORT: Duration = Duration::from_micros(200);
 /// How many short sleeps in a row make a worker linger.
-const SLEEPS: i8 = 2;
-/// How many more it takes after it has lingered in vain.
-const PENALTY: i8 = 14;
-/// How often it looks: a few microseconds.
-pub(crate) const LOOKS: u32 = 256;
+const SLEEPS: i16 = 2;
+/// How many times in a row it may linger in vain.
+const DOUBTS: u8 = 4;
+/// How many more short sleeps it takes then, at first and at the most.
+const PENALTY_MIN: i16 = 16;
+const PENALTY_MAX: i16 = 1024;
+/// How often it looks: some microseconds, about what it costs to fall asleep and be called.
+pub(crate) const LOOKS: u32 = 1024;
 
 /// What a worker remembers of its sleeps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Linger {
-    short: i8,
+    /// Short sleeps, up to `SLEEPS`; below 0 while a penalty is worked off.
+    short: i16,
+    /// How often it has lingered in vain since something came.
+    doubts: u8,
+    /// The next penalty.
+    penalty: i16,
+}
+
+impl Default for Linger {
+    fn default() -> Self {
+        Self {
+            short: 0,
+            doubts: 0,
+            penalty: PENALTY_MIN,
+        }
+    }
 }
 
 impl Linger {
@@ -40,8 +59,16 @@ impl Linger {
 
     /// It has lingered; `found` is whether something came.
     pub(crate) fn lingered(&mut self, found: bool) {
-        if !found {
-            self.short = -PENALTY;
+        if found {
+            self.doubts = 0;
+            self.penalty = PENALTY_MIN;
+            return;
+        }
+        self.doubts += 1;
+        if self.doubts == DOUBTS {
+            self.doubts = 0;
+            self.short = -self.penalty;
+            self.penalty = PENALTY_MAX.min(2 * self.penalty);
         }
     }
 }
@@ -75,16 +102,36 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_has_lingered_in_vain_does_not_for_some_time() {
+    fn a_worker_that_has_lingered_in_vain_some_times_does_not_for_longer_and_longer() {
+        let mut linger = Linger::default();
+        linger.slept(BRIEF, true);
+        for penalty in [PENALTY_MIN, 2 * PENALTY_MIN, 4 * PENALTY_MIN] {
+            linger.slept(BRIEF, true);
+            for _ in 0..DOUBTS {
+                assert!(linger.pays());
+                linger.lingered(false);
+                linger.slept(BRIEF, true);
+            }
+            for _ in 2..penalty + SLEEPS {
+                assert!(!linger.pays());
+                linger.slept(BRIEF, true);
+            }
+            assert!(!linger.pays());
+        }
+    }
+
+    #[test]
+    fn doubts_are_forgotten_when_something_comes() {
         let mut linger = Linger::default();
         linger.slept(BRIEF, true);
         linger.slept(BRIEF, true);
-        linger.lingered(false);
-        for _ in 0..PENALTY + 1 {
-            linger.slept(BRIEF, true);
-            assert!(!linger.pays());
+        for _ in 0..100 {
+            for _ in 1..DOUBTS {
+                linger.lingered(false);
+                linger.slept(BRIEF, true);
+            }
+            linger.lingered(true);
+            assert!(linger.pays());
         }
-        linger.slept(BRIEF, true);
-        assert!(linger.pays());
     }
 }
