@@ -29,6 +29,7 @@ use crate::{
     id::{Id, Namespace},
     inflight::Inflight,
     local::Locals,
+    operation::Debt,
     park::Budget,
     process::{Membership, Record, Refused, Whose},
     registry::Shard,
@@ -139,6 +140,8 @@ pub struct Context {
     current: Cell<*const Header>,
     /// Who waits without a stack and is asked or published just now.
     acting: Cell<*const Header>,
+    /// What the running fiber has its worker see to once it is switched out.
+    owed: Cell<Option<NonNull<dyn Debt>>>,
     /// How many fibers were abandoned here with their process.
     at_rest: Cell<usize>,
     budget: Arc<Budget>,
@@ -164,6 +167,9 @@ pub struct Context {
     disturbing: Cell<u32>,
     /// A fiber did not unwind, perhaps because of one of those.
     deferred: Cell<bool>,
+    /// Whether there is something to see to when the running fiber has come back: `owed`, or what
+    /// was deferred.
+    later: Cell<bool>,
 }
 
 impl Context {
@@ -189,6 +195,7 @@ impl Context {
             stack: parts.stack,
             current: Cell::new(ptr::null()),
             acting: Cell::new(ptr::null()),
+            owed: Cell::new(None),
             at_rest: Cell::new(0),
             budget: Arc::new(Budget::new()),
             overdue: Cell::new(false),
@@ -208,6 +215,7 @@ impl Context {
             started_count: Cell::new(0),
             disturbing: Cell::new(0),
             deferred: Cell::new(false),
+            later: Cell::new(false),
         }
     }
 
@@ -418,6 +426,16 @@ impl Context {
         compiler_fence(Ordering::SeqCst);
         self.current.set(fiber);
         compiler_fence(Ordering::SeqCst);
+    }
+
+    #[inline]
+    pub(crate) fn owed(&self) -> Option<NonNull<dyn Debt>> {
+        self.owed.get()
+    }
+
+    pub(crate) fn set_owed(&self, owed: Option<NonNull<dyn Debt>>) {
+        self.owed.set(owed);
+        self.later.set(owed.is_some() || self.deferred.get());
     }
 
     pub(crate) fn set_overdue(&self) {

@@ -218,8 +218,8 @@ impl Context {
                 Resumed::Finished
             }
         };
-        if self.deferred.get() {
-            self.wake_interrupted();
+        if self.later.get() {
+            self.see_to_later();
         }
         resumed
     }
@@ -462,13 +462,22 @@ impl Context {
         });
     }
 
-    /// Wakes those who may have to unwind and could not, see [`Context::pending`].
+    /// What the fiber has left to do that has come back.
     #[cold]
+    fn see_to_later(&self) {
+        self.pay_debt();
+        if self.deferred.get() {
+            self.wake_interrupted();
+        }
+    }
+
+    /// Wakes those who may have to unwind and could not, see [`Context::pending`].
     fn wake_interrupted(&self) {
         if self.env().is_unwinding() {
             return;
         }
         self.deferred.set(false);
+        self.later.set(false);
         self.each_started(|header| {
             if header.interrupt().is_some() {
                 header.wake();
@@ -478,6 +487,7 @@ impl Context {
 
     pub(crate) fn defer_interrupts(&self) {
         self.deferred.set(true);
+        self.later.set(true);
     }
 
     /// Tells about every fiber that has started here and not ended, newest first. Nothing in

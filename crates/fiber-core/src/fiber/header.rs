@@ -258,6 +258,11 @@ impl Header {
         self.vtable.begin.is_none_or(|begin| begin(this, context))
     }
 
+    /// Whether `context` is its home worker, if it has one yet. Asked while it waits.
+    pub(crate) fn is_at(&self, context: &Context) -> bool {
+        self.home.get().is_some_and(|home| context.is_home(home))
+    }
+
     /// For the one who was told to by the wake word.
     pub(crate) fn queue_at_home(&self) {
         let home = self.home.get().expect("a parked fiber has been started");

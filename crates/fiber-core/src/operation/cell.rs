@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::ptr;
 use core::{fmt, ptr::NonNull};
 
+use super::owed::{Debt, owe};
 use crate::{
     env::Unpark,
     fiber::Header,
@@ -224,6 +225,20 @@ impl WaitCell {
     /// a list in which a node of this cell is linked, so that it cannot leave meanwhile (I-12).
     pub(super) fn nudge(&self) {
         self.waiter.wake();
+    }
+
+    /// Puts [`WaitCell::nudge`] off, if that is possible, see [`owe`](super::owed::owe).
+    ///
+    /// # Safety
+    /// Under the lock of a list in which a node of this cell is linked, and the performer waits for
+    /// what the debt is a part of: that stays in place until it has run (I-12).
+    pub(super) unsafe fn owe(&self, debt: &dyn Debt) -> bool {
+        match &self.waiter.0 {
+            // SAFETY: the performer cannot leave while the lock is held; the rest is the caller's
+            // promise, too (I-12).
+            WaiterKind::Fiber(header) => unsafe { owe(debt, header.as_ref()) },
+            WaiterKind::Thread(_) | WaiterKind::Nobody => false,
+        }
     }
 
     /// Takes the calling performer's own cell, before it commits an arm without a partner; `None`

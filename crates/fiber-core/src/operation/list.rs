@@ -16,6 +16,7 @@ use core::{
 use super::{
     cell::{Both, Claim, WaitCell},
     holder::Holder,
+    owed::Debt,
 };
 use crate::spin;
 
@@ -210,6 +211,23 @@ impl WaitList {
             // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
             unsafe { &*first.cell.get() }.nudge();
         }
+    }
+
+    /// [`WaitList::nudge_first`] that is put off until the calling fiber is switched out, when its
+    /// worker pays `debt`, unless that was [forgiven](super::forgive_debt). False, and nothing
+    /// happens, if the performer is not a fiber of the caller's worker, or the caller owes something
+    /// else.
+    ///
+    /// # Safety
+    /// The performers in this list wait for what `debt` is a part of: it stays in place until the
+    /// longest-waiting one has run (I-12).
+    pub unsafe fn owe_first(&mut self, debt: &dyn Debt) -> bool {
+        reach(self.head).is_some_and(|first| {
+            // SAFETY: a linked node's performer stays in place, its cell with it (I-12).
+            let cell = unsafe { &*first.cell.get() };
+            // SAFETY: it is linked, and the rest is the caller's promise (I-12).
+            unsafe { cell.owe(debt) }
+        })
     }
 
     /// Appends `node` for `arm` of the performer of `cell`.

@@ -32,6 +32,7 @@ mod list;
 mod models;
 mod moment;
 mod order;
+mod owed;
 mod perform;
 mod wrap;
 
@@ -46,6 +47,7 @@ pub use self::{
     latch::{Latch, LatchOperation},
     list::{Match, Met, Partner, WaitList, WaitNode},
     moment::{Always, MomentOperation, Never, always, deadline, never, timeout},
+    owed::{Debt, forgive_debt, is_owed},
     perform::{
         Interrupted, perform, perform_or_interrupt, perform_pinned, perform_until, try_perform,
     },

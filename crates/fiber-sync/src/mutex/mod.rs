@@ -1,7 +1,8 @@
 //! Mutual exclusion.
 //!
 //! First come, first served; but the one that waits longest is woken for a free lock, not given it,
-//! and others may pass it by until it has looked, once (`raw_lock` says how). The lock knows its
+//! and others may pass it by until it has looked, once; and a holder that comes back before it has
+//! let others run may, some times (`raw_lock` says how). The lock knows its
 //! holder, so waiting in a circle is found as the circle closes, and is an error.
 
 mod guard;

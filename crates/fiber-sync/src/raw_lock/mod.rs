@@ -7,6 +7,11 @@
 //! over: the waiter owns it before it runs. So the lock does not stand idle until a worker gets
 //! round to its next owner, and nobody starves.
 //!
+//! A waiter of the holder's own worker cannot run before the holder is switched out. So the holder
+//! only owes it the wake ([`Debt`]): if it has taken the lock again by then, that one sleeps on as if
+//! the window had not been open. A waiter is owed its wake `DEBTS_MAX` times, and then handed the
+//! lock.
+//!
 //! ```text
 //!         lock                  another one waits
 //! FREE ──────────▶ LOCKED ◀─────────────────────▶ LOCKED | WAITERS ◀──┐ unlock, if the window has
@@ -21,13 +26,13 @@
 //! |---|---|---|
 //! | `LOCKED` | by the one that gets the lock, while it is free | by its holder |
 //! | `WAITERS` | under the list's lock, before a node is linked | under the list's lock |
-//! | `PASS` | counted up by holders as they unlock, from 1 on without the list's lock | under it |
+//! | `PASS` | counted up by holders as they unlock, from 1 on without the list's lock | under it; or by one who owes the wake, as it locks |
 //!
 //! What holds under the list's lock: if somebody waits, `WAITERS` is set, and the lock is held, or
-//! the first one was woken and has not looked since. Whoever leaves the first place without the
-//! lock sees to the one behind it. While the lock is held and nobody has passed, only the holder
-//! and those who have the list's lock change the word; a holder that sees no `WAITERS` releases
-//! with one compare-and-swap, which fails if a waiter comes in between (I-2).
+//! the first one was woken, or is owed that, and has not looked since. Whoever leaves the first
+//! place without the lock sees to the one behind it. While the lock is held and nobody has passed,
+//! only the holder and those who have the list's lock change the word; a holder that sees no
+//! `WAITERS` releases with one compare-and-swap, which fails if a waiter comes in between (I-2).
 //!
 //! Waiters that are perhaps arms of a choice, or have a limit of time, are not woken to look again:
 //! the lock is handed over to them. It has its new holder's name on it then, before that one runs:
@@ -38,7 +43,10 @@ mod operation;
 use core::{pin::Pin, ptr};
 
 use fiber_core::{
-    operation::{Holder, HolderCell, Match, Published, Resource, WaitCell, WaitList, WaitNode},
+    operation::{
+        Debt, Holder, HolderCell, Match, Published, Resource, WaitCell, WaitList, WaitNode,
+        forgive_debt, is_owed,
+    },
     spin::SpinLock,
 };
 
@@ -54,6 +62,9 @@ const PASS: u32 = 4;
 /// How many times the lock may be taken by others while the one that was woken has not looked yet.
 const PASSES_MAX: u32 = 16;
 const CLOSED: u32 = PASSES_MAX * PASS;
+
+/// How many times the wake of a waiter is put off, at the most.
+const DEBTS_MAX: u32 = 4;
 
 #[derive(Debug)]
 pub(crate) struct RawLock {
@@ -90,18 +101,26 @@ impl RawLock {
         }
     }
 
-    /// Takes the lock, if it is free, while somebody has been woken for it.
+    /// Takes the lock, if it is free, while somebody has been woken for it, or is owed that.
     #[cold]
     fn pass_by(&self, mut state: u32) -> bool {
+        let owed = is_owed(self);
         while state & LOCKED == 0 {
-            let locked = self.state.compare_exchange(
-                state,
-                state | LOCKED,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            );
+            // One who was not woken has not been passed by.
+            let to = match owed {
+                true => LOCKED | WAITERS,
+                false => state | LOCKED,
+            };
+            let locked =
+                self.state
+                    .compare_exchange(state, to, Ordering::Acquire, Ordering::Relaxed);
             match locked {
-                Ok(_) => return true,
+                Ok(_) => {
+                    if owed {
+                        forgive_debt();
+                    }
+                    return true;
+                }
                 Err(now) => state = now,
             }
         }
@@ -143,11 +162,24 @@ impl RawLock {
         let state = self.state.load(Ordering::Relaxed);
         match waiting.first_value() {
             None => self.state.store(FREE, Ordering::Release),
-            Some(value) if looks_again(value) && state < PASS => {
-                self.state.store(WAITERS | PASS, Ordering::Release);
-                waiting.nudge_first();
-            }
+            Some(value) if state < PASS && looks_again(value) => self.let_pass(waiting, value),
             Some(_) => self.hand_over(waiting),
+        }
+    }
+
+    /// Lets go of the lock, and has the one that waits longest, whose node has this value, look.
+    fn let_pass(&self, waiting: &mut WaitList, value: *mut ()) {
+        // SAFETY: it is linked, and the list's lock is held (I-12).
+        let debts = unsafe { &Request::of(value).debts };
+        if debts.get() == DEBTS_MAX {
+            return self.hand_over(waiting);
+        }
+        self.state.store(WAITERS | PASS, Ordering::Release);
+        // SAFETY: who waits here borrows the lock until it has run (I-12).
+        if unsafe { waiting.owe_first(self) } {
+            debts.set(debts.get() + 1);
+        } else {
+            waiting.nudge_first();
         }
     }
 
@@ -281,6 +313,16 @@ impl RawLock {
         self.state
             .compare_exchange(state, to, success, Ordering::Relaxed)
             .is_ok()
+    }
+}
+
+impl Debt for RawLock {
+    fn pay(&self) {
+        let mut waiting = self.waiting.lock();
+        // Else the lock was handed over meanwhile.
+        if self.state.load(Ordering::Relaxed) >= PASS {
+            waiting.nudge_first();
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Patience {
 pub(super) struct Request {
     pub(super) patience: Patience,
     pub(super) site: &'static Location<'static>,
+    /// How many times the wake was put off. Under the list's lock.
+    pub(super) debts: Cell<u32>,
 }
 
 impl Request {
@@ -59,7 +61,11 @@ impl<'lock> Acquire<'lock> {
         Self {
             lock,
             resource,
-            request: Request { patience, site },
+            request: Request {
+                patience,
+                site,
+                debts: Cell::new(0),
+            },
             node: WaitNode::new(),
             dead: Cell::new(None),
         }

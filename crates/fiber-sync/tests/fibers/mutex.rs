@@ -41,6 +41,83 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
     });
 }
 
+/// Locks so many times, each for a turn.
+fn hog(order: &Mutex<Vec<usize>>, times: usize) {
+    for _ in 0..times {
+        let mut order = order.lock().unwrap();
+        yield_now();
+        order.push(HOG);
+    }
+}
+
+const HOG: usize = usize::MAX;
+
+#[test]
+fn a_holder_that_comes_back_before_it_is_switched_out_passes_a_waiter_by_four_times() {
+    run(|| {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let guard = order.lock().unwrap();
+        let waiters = five_waiters(&order);
+        drop(guard);
+        hog(&order, 5);
+        let mut expected = vec![HOG; 4];
+        expected.extend([0, 1, 2, 3, 4, HOG]);
+        assert_eq!(*order.lock().unwrap(), expected);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_waiter_is_woken_when_the_holder_is_switched_out_without_the_lock_however_that_is() {
+    let leaves: [fn(); 4] = [
+        yield_now,
+        || sleep(SECOND),
+        || (),
+        || panic!("as it should"),
+    ];
+    for leave in leaves {
+        run(move || {
+            let order = Arc::new(Mutex::new(Vec::new()));
+            let shared = Arc::clone(&order);
+            let holder = spawn(move || {
+                let mut order = shared.lock().unwrap();
+                park();
+                order.push(HOG);
+                drop(order);
+                leave();
+            });
+            yield_now();
+            let waiters = five_waiters(&order);
+            holder.fiber().unpark();
+            settle();
+            assert_eq!(*order.try_lock().unwrap(), [HOG, 0, 1, 2, 3, 4]);
+            for waiter in waiters {
+                waiter.join().unwrap();
+            }
+            // What it has come to does not matter here.
+            let _ = holder.join();
+        });
+    }
+}
+
+#[test]
+fn a_holder_that_has_let_go_of_two_locks_wakes_who_waits_for_each() {
+    run(|| {
+        let orders = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
+        let guards = orders.each_ref().map(|order| order.lock().unwrap());
+        let waiters = orders.each_ref().map(five_waiters);
+        drop(guards);
+        for waiter in waiters.into_iter().flatten() {
+            waiter.join().unwrap();
+        }
+        for order in orders {
+            assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
+        }
+    });
+}
+
 #[test]
 fn a_cancelled_waiter_leaves_the_queue_and_the_order() {
     run(|| {
