@@ -3,9 +3,9 @@
 //! To fall asleep and be called costs both sides some microseconds of processor time. Where an
 //! answer comes sooner than that, as between two fibers of two workers that talk to each other, it
 //! is cheaper to wait for it awake. Nobody knows that beforehand; so a worker lingers while its
-//! sleeps of late were short and others have ended them. One that has lingered in vain some times in
-//! a row, as where both workers share a processor, sleeps some more times before it tries again, and
-//! twice as often the next time. On an idle machine sleeps are long, and nobody lingers.
+//! sleeps of late were short and others have ended them. One that has lingered in vain some times
+//! in a row, as where both workers share a processor, sleeps some more times before it tries again,
+//! and twice as often the next time. On an idle machine sleeps are long, and nobody lingers.
 
 use core::time::Duration;
 

@@ -215,8 +215,8 @@ impl WaitList {
 
     /// [`WaitList::nudge_first`] that is put off until the calling fiber is switched out, when its
     /// worker pays `debt`, unless that was [forgiven](super::forgive_debt). False, and nothing
-    /// happens, if the performer is not a fiber of the caller's worker, or the caller owes something
-    /// else.
+    /// happens, if the performer is not a fiber of the caller's worker, or the caller owes
+    /// something else.
     ///
     /// # Safety
     /// The performers in this list wait for what `debt` is a part of: it stays in place until the

@@ -1,9 +1,9 @@
 //! A wake that is put off until the running fiber is switched out.
 //!
-//! A fiber that lets go of something cannot be joined by one of its own worker before it is switched
-//! out. Often it has taken the same thing again by then, and the other one would only run to find
-//! that out. So it may owe the wake: if it takes back what it has let go of, the debt is forgiven;
-//! else its worker pays as soon as the fiber has come back, however that is.
+//! What a fiber lets go of cannot be taken by another one of its worker before it is switched out.
+//! Often it has taken the same thing again by then, and the other one would only run to find that
+//! out. So it may owe the wake: if it takes back what it has let go of, the debt is forgiven; else
+//! its worker pays as soon as the fiber has come back, however that is.
 
 use core::{mem, ptr, ptr::NonNull};
 

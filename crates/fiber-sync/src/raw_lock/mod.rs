@@ -8,9 +8,9 @@
 //! round to its next owner, and nobody starves.
 //!
 //! A waiter of the holder's own worker cannot run before the holder is switched out. So the holder
-//! only owes it the wake ([`Debt`]): if it has taken the lock again by then, that one sleeps on as if
-//! the window had not been open. A waiter is owed its wake `DEBTS_MAX` times, and then handed the
-//! lock.
+//! only owes it the wake ([`Debt`]): if it has taken the lock again by then, that one sleeps on as
+//! if the window had not been open. A waiter is owed its wake `DEBTS_MAX` times, and then handed
+//! the lock.
 //!
 //! ```text
 //!         lock                  another one waits
@@ -26,7 +26,9 @@
 //! |---|---|---|
 //! | `LOCKED` | by the one that gets the lock, while it is free | by its holder |
 //! | `WAITERS` | under the list's lock, before a node is linked | under the list's lock |
-//! | `PASS` | counted up by holders as they unlock, from 1 on without the list's lock | under it; or by one who owes the wake, as it locks |
+//! | `PASS` | counted up by holders as they unlock, from 1 on without the list's lock | under it |
+//!
+//! But who owes the wake clears `PASS` without the list's lock, with the exchange by which it locks.
 //!
 //! What holds under the list's lock: if somebody waits, `WAITERS` is set, and the lock is held, or
 //! the first one was woken, or is owed that, and has not looked since. Whoever leaves the first
