@@ -233,12 +233,13 @@ impl WaitCell {
     /// Under the lock of a list in which a node of this cell is linked, and the performer waits for
     /// what the debt is a part of: that stays in place until it has run (I-12).
     pub(super) unsafe fn owe(&self, debt: &dyn Debt) -> bool {
-        match &self.waiter.0 {
-            // SAFETY: the performer cannot leave while the lock is held; the rest is the caller's
-            // promise, too (I-12).
-            WaiterKind::Fiber(header) => unsafe { owe(debt, header.as_ref()) },
-            WaiterKind::Thread(_) | WaiterKind::Nobody => false,
-        }
+        let WaiterKind::Fiber(header) = &self.waiter.0 else {
+            return false;
+        };
+        // SAFETY: the performer cannot leave while the lock is held, as the caller promises (I-12).
+        let header = unsafe { header.as_ref() };
+        // SAFETY: the rest of the caller's promise (I-12).
+        unsafe { owe(debt, header) }
     }
 
     /// Takes the calling performer's own cell, before it commits an arm without a partner; `None`

@@ -28,7 +28,7 @@
 //! | `WAITERS` | under the list's lock, before a node is linked | under the list's lock |
 //! | `PASS` | counted up by holders as they unlock, from 1 on without the list's lock | under it |
 //!
-//! But who owes the wake clears `PASS` without the list's lock, with the exchange by which it locks.
+//! But who owes the wake clears `PASS` without the list's lock, by the exchange that locks.
 //!
 //! What holds under the list's lock: if somebody waits, `WAITERS` is set, and the lock is held, or
 //! the first one was woken, or is owed that, and has not looked since. Whoever leaves the first
