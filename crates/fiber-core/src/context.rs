@@ -25,7 +25,7 @@ use crate::{
     dice::Dice,
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, ThreadHooks, WorkerId, hooks},
     error::Stale,
-    fiber::{Bands, FiberQueue, Header, Inbox, Priority, Reason, Runnable},
+    fiber::{Bands, FiberQueue, Header, Inbox, Position, Priority, Reason, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
     local::Locals,
@@ -101,6 +101,9 @@ pub enum Placement {
     On(WorkerId),
 }
 
+/// Of so many fibers that spawn others in their first run, one has these stand behind all who wait.
+const BRANCHES_IN_A_ROW: u32 = 1024;
+
 /// Everything that a [`Context`] is made of.
 #[expect(missing_debug_implementations, reason = "parts of trait objects")]
 #[expect(clippy::exhaustive_structs, reason = "the scheduler builds it")]
@@ -152,6 +155,12 @@ pub struct Context {
     /// Where the innermost region began in which nothing may suspend.
     no_suspend_since: Cell<Option<&'static Location<'static>>>,
     ready: RefCell<Bands>,
+    /// New ones that are let past those in `ready`, see [`Context::position_of_new`].
+    branches: RefCell<Bands>,
+    /// Where the next fiber stands that is spawned.
+    position: Cell<Position>,
+    /// How many fibers have spawned others in their first run.
+    branched: Cell<u32>,
     pub(crate) port: RefCell<Box<dyn Port>>,
     pub(crate) staged: RefCell<Staged>,
     pub(crate) inflight: RefCell<Inflight>,
@@ -203,6 +212,9 @@ impl Context {
             no_suspend: Cell::new(0),
             no_suspend_since: Cell::new(None),
             ready: RefCell::default(),
+            branches: RefCell::default(),
+            position: Cell::new(Position::Last),
+            branched: Cell::new(0),
             port: RefCell::new(parts.port),
             staged: RefCell::default(),
             inflight: RefCell::new(Inflight::new(parts.requests_max)),
@@ -510,20 +522,56 @@ impl Context {
         self.ready.borrow_mut().push_all(fibers);
     }
 
+    /// Where the fiber that is spawned just now stands among those that wait to be started.
+    ///
+    /// What a fiber spawns in its first run, before it is switched out, goes before the others, in
+    /// its order: so a tree of fibers is worked off branch by branch, and as many of them hold
+    /// stacks at once as it is deep, not as many as it is wide. Of [`BRANCHES_IN_A_ROW`] such
+    /// fibers one has what it spawns stand behind all the others, so that a chain of them keeps
+    /// nobody out for ever. A simulator chooses among all who wait.
+    pub fn position_of_new(&self) -> Position {
+        let position = self.position.get();
+        if position != Position::First {
+            return position;
+        }
+        let branched = self.branched.get().wrapping_add(1);
+        self.branched.set(branched);
+        if self.has_chooser || branched.is_multiple_of(BRANCHES_IN_A_ROW) {
+            self.position.set(Position::Last);
+            return Position::Last;
+        }
+        self.position.set(Position::Next);
+        Position::First
+    }
+
+    /// Queues a new fiber of this worker, which nobody else may start.
+    pub fn ready_new(&self, fiber: Runnable) {
+        match self.position_of_new() {
+            Position::Last => self.ready(fiber),
+            position => self.branches.borrow_mut().push_past(fiber, position),
+        }
+    }
+
     pub(crate) fn requeue(&self, fiber: &Header) {
         self.ready(fiber.runnable());
     }
 
-    /// How many fibers are ready.
+    /// How many fibers are ready, new ones among them.
     #[inline]
     pub fn ready_len(&self) -> usize {
-        self.ready.borrow().len()
+        self.ready.borrow().len() + self.branches.borrow().len()
     }
 
-    /// How many fibers are ready, by priority.
+    /// How many fibers are ready, by priority, but for those of [`Context::branch_lens`].
     #[inline]
     pub fn ready_lens(&self) -> [usize; 3] {
         self.ready.borrow().lens()
+    }
+
+    /// How many new fibers go before the ready ones, by priority.
+    #[inline]
+    pub fn branch_lens(&self) -> [usize; 3] {
+        self.branches.borrow().lens()
     }
 
     /// Whether a fiber is ready.
@@ -545,6 +593,14 @@ impl Context {
         }
         let index = self.choose(NEXT, self.ready_lens()[priority.index()]);
         self.ready.borrow_mut().remove(priority, index)
+    }
+
+    /// Takes the next new fiber of this priority that goes before the ready ones.
+    ///
+    /// # Safety
+    /// As [`Context::take_ready`].
+    pub unsafe fn take_branch(&self, priority: Priority) -> Option<Runnable> {
+        self.branches.borrow_mut().pop(priority)
     }
 }
 

@@ -10,7 +10,7 @@ use crossbeam_utils::CachePadded;
 use fiber_core::{
     context::{Context, StackUse},
     env::{ThreadNumber, Unpark},
-    fiber::{Bands, Fiber, FiberQueue, Inbox, Priority, RemoteQueue, Runnable},
+    fiber::{Bands, Fiber, FiberQueue, Inbox, Position, Priority, RemoteQueue, Runnable},
     park::Budget,
     request::RawDescriptor,
     spin::SpinLock,
@@ -151,9 +151,9 @@ impl Lane {
         loom_fence();
     }
 
-    pub(crate) fn push_unstarted(&self, fiber: Runnable) {
+    pub(crate) fn push_unstarted(&self, fiber: Runnable, position: Position) {
         let mut unstarted = self.unstarted.lock();
-        unstarted.push(fiber);
+        unstarted.push_past(fiber, position);
         self.publish(&unstarted);
     }
 
@@ -359,7 +359,7 @@ mod models {
     #[test]
     fn loom_no_new_fiber_waits_while_its_worker_sleeps() {
         nothing_waits_unseen(|lane| {
-            lane.push_unstarted(fiber());
+            lane.push_unstarted(fiber(), Position::Last);
             // As `push_shared`, where another is called for a lane whose worker is awake.
             if lane.is_sleeping() {
                 lane.notify();

@@ -43,11 +43,11 @@ impl Local {
             self.spread(context, fiber);
         } else if self.shared.sharing().len() == 1 {
             // Nobody could take it: no queue that others reach is needed.
-            context.ready(fiber);
+            context.ready_new(fiber);
         } else if self.shared.is_overloaded(self.worker) {
             self.spread(context, fiber);
         } else {
-            self.lane.push_unstarted(fiber);
+            self.lane.push_unstarted(fiber, context.position_of_new());
             let is_next = self.lane.unstarted_len() == 1 && !context.has_ready();
             if !is_next || !self.shared.is_watched() {
                 self.shared.wake_one_idle();
@@ -85,8 +85,8 @@ impl Schedule for Local {
     fn launch(&self, context: &Context, fiber: Runnable, placement: Placement) {
         self.lane.counters.launched.add(1);
         match placement {
-            Placement::Here => context.ready(fiber),
-            Placement::On(worker) if worker == self.worker => context.ready(fiber),
+            Placement::Here => context.ready_new(fiber),
+            Placement::On(worker) if worker == self.worker => context.ready_new(fiber),
             Placement::On(worker) => self.shared.push_pinned(worker, fiber),
             Placement::Spread => self.spread(context, fiber),
             _ => self.place(context, fiber),

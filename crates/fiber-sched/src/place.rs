@@ -8,7 +8,7 @@
 use fiber_core::{
     dice::Dice,
     env::{Chooser, Instant, Site, WorkerId},
-    fiber::{FiberQueue, Runnable},
+    fiber::{FiberQueue, Position, Runnable},
 };
 
 use crate::shared::Shared;
@@ -64,7 +64,7 @@ impl Shared {
     /// Queues a fiber at `worker`, for whoever is free first.
     pub(crate) fn push_shared(&self, worker: WorkerId, fiber: Runnable) {
         let lane = self.lane(worker);
-        lane.push_unstarted(fiber);
+        lane.push_unstarted(fiber, Position::Last);
         if lane.is_sleeping() {
             lane.notify();
         } else {

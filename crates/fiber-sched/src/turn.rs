@@ -9,7 +9,7 @@
 //! its budget up.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::{hint, iter, mem};
+use core::{array, hint, iter, mem};
 
 use fiber_core::{
     context::{Context, Resumed},
@@ -252,11 +252,12 @@ impl<'worker> Turn<'worker> {
     /// Runs those whose turn it is, once, and at most `max` of them.
     fn run_round(&self, max: usize) -> usize {
         let ready = self.context.ready_lens();
-        let unstarted = self.local.lane.unstarted_lens();
+        let (branches, unstarted) = (self.context.branch_lens(), self.local.lane.unstarted_lens());
         let len = ready.iter().sum::<usize>();
-        self.counters.ready.set(len as u64);
-        self.counters.ready_max.raise(len as u64);
-        if len == ready[Priority::Normal.index()] && unstarted == [0; 3] {
+        let queued = (len + branches.iter().sum::<usize>()) as u64;
+        self.counters.ready.set(queued);
+        self.counters.ready_max.raise(queued);
+        if len == ready[Priority::Normal.index()] && [branches, unstarted] == [[0; 3]; 2] {
             // As most rounds are: there is nothing to plan.
             self.rounds.nobody_passed();
             return self.run_ready(Priority::Normal, len.min(max));
@@ -266,14 +267,36 @@ impl<'worker> Turn<'worker> {
             // One of them may have been put here without a call, see `Local::place`.
             self.shared().wake_one_idle();
         }
-        let quotas = self.rounds.plan(ready, unstarted, max);
-        let bands = Priority::ALL.into_iter().zip(quotas);
-        bands
-            .map(|(priority, quota)| {
-                self.run_ready(priority, quota.ready)
-                    + self.run_unstarted(priority, quota.unstarted)
-            })
-            .sum()
+        let new = array::from_fn(|band| branches[band] + unstarted[band]);
+        let quotas = self.rounds.plan(ready, new, max);
+        let mut run = 0;
+        for (priority, quota) in Priority::ALL.into_iter().zip(quotas) {
+            let first = match run {
+                // The most urgent that wait: what is left of the round is for their branches.
+                0 if quota.unstarted > 0 => self.run_branches(priority, max - quota.ready),
+                _ => self.run_branches(priority, quota.unstarted),
+            };
+            let behind = quota.unstarted.saturating_sub(first);
+            run += first;
+            run += self.run_ready(priority, quota.ready);
+            run += self.run_unstarted(priority, behind);
+        }
+        run
+    }
+
+    /// Starts all new fibers that go before the ready ones and are there now, and before each of
+    /// them those that the one before it has spawned; at most `max` in all.
+    fn run_branches(&self, priority: Priority, max: usize) -> usize {
+        let waiting = || self.context.branch_lens()[priority.index()];
+        let (mut run, mut there) = (0, waiting());
+        while there > 0 && run < max {
+            // SAFETY: it is resumed just below, here (I-11).
+            let fiber = unsafe { self.context.take_branch(priority) };
+            there = there.min(waiting());
+            self.resume_first(fiber.expect("new fibers of its own are taken by their worker alone"));
+            run += 1;
+        }
+        run
     }
 
     fn run_ready(&self, priority: Priority, count: usize) -> usize {
@@ -339,6 +362,10 @@ impl<'worker> Turn<'worker> {
             }
             for priority in Priority::ALL {
                 unstarted.extend(iter::from_fn(|| self.local.lane.pop_unstarted(priority)));
+                unstarted.extend(iter::from_fn(|| {
+                    // SAFETY: it is resumed here (I-11).
+                    unsafe { self.context.take_branch(priority) }
+                }));
             }
             if unstarted.is_empty() {
                 return;

@@ -12,7 +12,7 @@ use corosensei::{Coroutine, CoroutineResult};
 use super::{Arc, Context, Id, Namespace, Placement, mem};
 use crate::{
     env::{Payload, StackError, Unwind},
-    fiber::{ExitReason, Fiber, FiberQueue, Header, Reason, Runnable},
+    fiber::{ExitReason, Fiber, FiberQueue, Header, Position, Reason, Runnable},
     operation::{CHOICE, StoredWaits, Waits},
     park::{BUDGET, Masked, Raised},
     process::{HEAP_LIMIT, Record, Stage},
@@ -178,7 +178,10 @@ impl Context {
             self.fail(fiber.into_fiber(), reason);
             return Resumed::Finished;
         }
-        self.resume_started(fiber)
+        self.position.set(Position::First);
+        let resumed = self.resume_started(fiber);
+        self.position.set(Position::Last);
+        resumed
     }
 
     /// [`Context::resume`] of one that has started.
@@ -503,11 +506,13 @@ impl Context {
     /// Handles of fibers that are ready here for the first time: at most `max`.
     pub fn unstarted(&self, max: usize) -> Vec<Fiber> {
         let mut unstarted = Vec::new();
-        self.ready.borrow().each(|fiber| {
-            if !fiber.has_home() && unstarted.len() < max {
-                unstarted.push(fiber.clone());
-            }
-        });
+        for queues in [&self.branches, &self.ready] {
+            queues.borrow().each(|fiber| {
+                if !fiber.has_home() && unstarted.len() < max {
+                    unstarted.push(fiber.clone());
+                }
+            });
+        }
         unstarted
     }
 

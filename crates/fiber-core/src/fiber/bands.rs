@@ -1,6 +1,10 @@
 //! Queues of fibers by urgency.
 
-use super::{handle::Fiber, queue::FiberQueue, runnable::Runnable};
+use super::{
+    handle::Fiber,
+    queue::{FiberQueue, Position},
+    runnable::Runnable,
+};
 
 /// How urgent a fiber is. It says who is resumed first among the fibers of one worker, and who is
 /// started first; it never interrupts a fiber that runs.
@@ -69,6 +73,12 @@ impl Bands {
         self.queues[priority.index()].push(fiber);
     }
 
+    /// Queues a fiber with those of its priority, in this position among them.
+    pub fn push_past(&mut self, fiber: Runnable, position: Position) {
+        let priority = fiber.fiber().priority();
+        self.queues[priority.index()].push_past(fiber, position);
+    }
+
     /// Appends all of `fibers`, each to the queue of its priority.
     pub fn push_all(&mut self, fibers: &mut FiberQueue) {
         while let Some(fiber) = fibers.pop() {
@@ -83,7 +93,8 @@ impl Bands {
         }
     }
 
-    /// Takes the one of this priority that waits longest.
+    /// Takes the first one of this priority: the one that waits longest, unless others were let past
+    /// it.
     #[inline]
     pub fn pop(&mut self, priority: Priority) -> Option<Runnable> {
         self.queues[priority.index()].pop()
@@ -94,7 +105,7 @@ impl Bands {
         self.queues[priority.index()].remove(index)
     }
 
-    /// Takes the older half of the most urgent that wait, one at the least and `max` at the most.
+    /// Takes the first half of the most urgent that wait, one at the least and `max` at the most.
     pub fn split(&mut self, max: usize) -> FiberQueue {
         let mut taken = FiberQueue::new();
         let Some(queue) = self.queues.iter_mut().find(|queue| !queue.is_empty()) else {

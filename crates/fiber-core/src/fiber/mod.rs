@@ -38,7 +38,7 @@ pub use self::{
     header::Attributes,
     join::{JoinHandle, JoinOperation},
     panics::{PanicLocation, PanicPayload},
-    queue::{FiberQueue, RemoteQueue},
+    queue::{FiberQueue, Position, RemoteQueue},
     reason::Reason,
     runnable::Runnable,
     wake::Inbox,

@@ -9,11 +9,26 @@ use core::{
 use super::{handle::Fiber, header::Header, runnable::Runnable};
 use crate::primitive::{AtomicPtr, Ordering};
 
-/// A first-in, first-out queue. A fiber is in one queue at the most, as its one [`Runnable`] is.
+/// A first-in, first-out queue, but for those who are let past. A fiber is in one queue at the
+/// most, as its one [`Runnable`] is.
 pub struct FiberQueue {
     head: *mut Header,
     tail: *mut Header,
+    /// Who was let past the others last, while it is here; or null.
+    let_past: *mut Header,
     len: usize,
+}
+
+/// Where a fiber stands in a queue when it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing in between")]
+pub enum Position {
+    /// Behind all the others.
+    Last,
+    /// Before all the others.
+    First,
+    /// Behind the one that came before it, which was let past the others; first if that is gone.
+    Next,
 }
 
 // SAFETY: it owns rights to run, which may be sent, and reaches the links only through `&mut`
@@ -26,6 +41,7 @@ impl FiberQueue {
         Self {
             head: ptr::null_mut(),
             tail: ptr::null_mut(),
+            let_past: ptr::null_mut(),
             len: 0,
         }
     }
@@ -53,11 +69,36 @@ impl FiberQueue {
         self.len += 1;
     }
 
-    /// Takes the one that waits longest.
+    /// Lets a fiber past the others that wait: to the front, or behind the one that was let past
+    /// them before it.
+    pub fn push_past(&mut self, fiber: Runnable, position: Position) {
+        let before = match position {
+            Position::Last => return self.push(fiber),
+            Position::First => None,
+            Position::Next => NonNull::new(self.let_past),
+        };
+        let header = fiber.into_raw();
+        let behind = before.map_or(self.head, next);
+        set_next(header, behind);
+        match before {
+            None => self.head = header.as_ptr(),
+            Some(before) => set_next(before, header.as_ptr()),
+        }
+        if behind.is_null() {
+            self.tail = header.as_ptr();
+        }
+        self.let_past = header.as_ptr();
+        self.len += 1;
+    }
+
+    /// Takes the first one: the one that waits longest, unless others were let past it.
     #[inline]
     pub fn pop(&mut self) -> Option<Runnable> {
         let head = NonNull::new(self.head)?;
         self.head = next(head);
+        if self.let_past == head.as_ptr() {
+            self.let_past = ptr::null_mut();
+        }
         if self.head.is_null() {
             self.tail = ptr::null_mut();
         }
@@ -78,6 +119,9 @@ impl FiberQueue {
         set_next(before, next(taken));
         if self.tail == taken.as_ptr() {
             self.tail = before.as_ptr();
+        }
+        if self.let_past == taken.as_ptr() {
+            self.let_past = before.as_ptr();
         }
         self.len -= 1;
         Some(Runnable::from_raw(taken))
