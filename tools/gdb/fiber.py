@@ -19,8 +19,11 @@ MAGIC = 0x6669_6265_7221_0A0D
 HEADER_BYTES = 64
 SLAB_BYTES = 64 << 20
 CLASS_BYTES = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20]
-WORDS = ["version", "id", "name", "waiting_for", "wake", "stack_limit", "coroutine", "coroutine_bytes"]
-VERSION = 1
+WORDS = [
+    "version", "id", "wake", "rare", "started",
+    "name", "waiting_for", "stack_limit", "coroutine", "coroutine_bytes",
+]
+VERSION = 2
 PARKED = 2
 FRAMES_MAX = 64
 X86 = "i386:x86-64"
@@ -61,17 +64,18 @@ class Fiber:
     """One fiber that has a stack, or several: its own, and larger ones that it is on for a while."""
 
     def __init__(self, header, layout, places):
-        at = dict(zip(WORDS, struct.unpack("<8Q", read(layout, 8 * len(WORDS)))))
+        at = dict(zip(WORDS, struct.unpack(f"<{len(WORDS)}Q", read(layout, 8 * len(WORDS)))))
         if at["version"] != VERSION:
             raise gdb.GdbError(f"the program's layout is version {at['version']}, not {VERSION}")
         bits = word(header + at["id"])
         self.id = f"{bits >> 32}.{bits & 0xFFFF}" if bits else "none"
-        self.name = text(header + at["name"])
-        self.waiting_for = text(header + at["waiting_for"])
+        rare, started = word(header + at["rare"]), word(header + at["started"])
+        self.name = text(rare + at["name"]) if rare else None
+        self.waiting_for = text(started + at["waiting_for"])
         self.is_parked = struct.unpack("<I", read(header + at["wake"], 4))[0] == PARKED
-        own = word(header + at["stack_limit"])
+        own = word(started + at["stack_limit"])
         self.stacks = [(own if low < own < base else low, base) for low, base in places]
-        self.saved = self.find_saved(header + at["coroutine"], at["coroutine_bytes"])
+        self.saved = self.find_saved(started + at["coroutine"], at["coroutine_bytes"])
 
     def find_saved(self, coroutine, length):
         """The saved stack pointer: the lowest address within a stack that the coroutine holds."""

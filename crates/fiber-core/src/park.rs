@@ -159,7 +159,7 @@ impl Context {
     #[inline(always)]
     pub(crate) fn park(&self, fiber: &Header, waiting_for: &'static str) -> Unwinds {
         self.assert_may_suspend(waiting_for);
-        fiber.waiting_for().set(waiting_for);
+        fiber.wait_for(waiting_for);
         // Asked before: whoever is unwinding afterwards is perhaps somebody else.
         let unwinding = self.is_unwinding();
         if fiber.wake_word().announce_park() {
@@ -177,7 +177,7 @@ impl Context {
     #[inline(always)]
     pub(crate) fn yield_turn(&self, fiber: &Header) {
         self.assert_may_suspend("yield");
-        fiber.waiting_for().set("its turn");
+        fiber.wait_for("its turn");
         self.count_yield();
         self.requeue(fiber);
         // SAFETY: as in `park` (I-11); it is queued, and resumed only after it is out.
@@ -359,7 +359,7 @@ fn park_for(deadline: Option<Instant>) {
         deadline.is_some() || TimeoutScope::is_limited(fiber.scopes().get(), fiber.mask().get());
     // SAFETY: the count stays as long as the fiber, and is forgotten with this frame (I-12).
     let waits = unsafe { StoredWaits::new(waits, is_limited) };
-    let _noted = Noted::new(fiber, waits);
+    let _noted = Noted::new(fiber, &waits);
     wait_until(context, fiber, deadline, "unpark", || fiber.take_token());
 }
 
@@ -508,7 +508,7 @@ impl Header {
     #[cold]
     pub(crate) fn come_to_rest(&self) -> ! {
         self.rest();
-        self.waiting_for().set("nothing: it was abandoned");
+        self.wait_for("nothing: it was abandoned");
         loop {
             Context::with_fiber("rest", |context, _| {
                 // Only here does a fiber leave its worker inside of a `no_suspend`; it does so for

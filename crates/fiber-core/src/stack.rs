@@ -4,6 +4,8 @@
 //! base        ─▶ ┌────────────────────────┐
 //!                │ header, 64 bytes       │  magic word, the fiber's block, its layout
 //! base − 64   ─▶ ├────────────────────────┤
+//!                │ 192 bytes              │  what only a started fiber has
+//! base − 256  ─▶ ├────────────────────────┤
 //!                │ 0 to 192 bytes unused  │  the stack's colour
 //!                ├────────────────────────┤  corosensei's frames start here
 //!                │ …                      │
@@ -28,13 +30,14 @@ use corosensei::stack::valgrind::ValgrindStackRegistration;
 pub use self::report::OverflowReport;
 use crate::{
     env::StackMemory,
-    fiber::{Header, Layout},
+    fiber::{Header, Layout, Started},
     id::Id,
 };
 
 mod report;
 
 const HEADER_BYTES: usize = 64;
+const STARTED_BYTES: usize = 192;
 /// A line of the cache, and how many of them the beginnings are spread over. Together they are a
 /// part of a page that a fiber hardly misses.
 const LINE_BYTES: usize = 64;
@@ -56,6 +59,11 @@ struct Top {
 const _: () = assert!(
     size_of::<Top>() <= HEADER_BYTES,
     "the header fits its place"
+);
+
+const _: () = assert!(
+    size_of::<Started>() <= STARTED_BYTES && align_of::<Started>() <= LINE_BYTES,
+    "what a started fiber has fits its place"
 );
 
 /// A stack with its header written, as corosensei takes it.
@@ -87,6 +95,13 @@ impl OwnedStack {
             measured: false,
             _registration: registration,
         }
+    }
+
+    /// Where what only a started fiber has goes: nothing else lies there as long as the stack is
+    /// this fiber's.
+    pub(crate) fn started_part(&self) -> NonNull<Started> {
+        let place = top_of(self.memory.base()).wrapping_byte_sub(STARTED_BYTES);
+        NonNull::new(place.cast()).expect("a stack does not lie at address 0")
     }
 
     /// Says whether the memory was cleared, so that the host can tell how much of it is used.
@@ -124,11 +139,11 @@ unsafe impl corosensei::stack::Stack for OwnedStack {
     }
 }
 
-/// Where frames begin: below the header, and as far as the stack's colour says.
+/// Where frames begin: below the header and what a started fiber has, and as far as the stack's colour says.
 pub(crate) fn begin(memory: &StackMemory) -> NonZeroUsize {
     let base = memory.base().addr().get();
     let colour = base / memory.class().bytes() % COLOURS;
-    NonZeroUsize::new(base - HEADER_BYTES - colour * LINE_BYTES)
+    NonZeroUsize::new(base - HEADER_BYTES - STARTED_BYTES - colour * LINE_BYTES)
         .expect("a stack does not lie at address 0")
 }
 

@@ -72,7 +72,7 @@ impl Glance {
         for (place, header) in self.neighbours.iter_mut().zip(others) {
             *place = Some(Neighbour {
                 fiber: header.owner(),
-                waiting_for: header.waiting_for().get(),
+                waiting_for: header.waiting_for(),
             });
         }
         self.neighbours_total = context.started().saturating_sub(1);

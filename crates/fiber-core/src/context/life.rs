@@ -12,7 +12,7 @@ use corosensei::{Coroutine, CoroutineResult};
 use super::{Arc, Context, Id, Namespace, Placement, mem};
 use crate::{
     env::{Payload, StackError, Unwind},
-    fiber::{ExitReason, Fiber, FiberQueue, Header, Position, Reason, Runnable},
+    fiber::{ExitReason, Fiber, FiberQueue, Header, Position, Reason, Runnable, Started},
     operation::{CHOICE, StoredWaits, Waits},
     park::{BUDGET, Masked, Raised},
     process::{HEAP_LIMIT, Record, Stage},
@@ -197,11 +197,8 @@ impl Context {
         self.budget().set(BUDGET);
         // SAFETY: on the home worker, outside of the fiber, and nothing else reaches the place
         // while it runs (I-11).
-        let coroutine = unsafe { header.coroutine() };
-        let result = coroutine
-            .as_mut()
-            .expect("a started fiber has its stack")
-            .resume(None);
+        let coroutine = unsafe { header.started_part().coroutine() };
+        let result = coroutine.resume(None);
         self.set_running(ptr::null());
         let sample = self.budget().take_sample();
         if let Some(process) = header.process() {
@@ -282,16 +279,17 @@ impl Context {
         let raw = fiber.as_raw();
         let mut stack = OwnedStack::new(memory, raw);
         stack.set_measured(measured);
+        let place = stack.started_part();
         let coroutine = Coroutine::with_stack(stack, move |yielder, _| {
             // SAFETY: the runtime holds a reference until the coroutine has returned (I-3).
             unsafe { raw.as_ref() }.set_yielder(yielder);
             Self::body(raw);
         });
-        // SAFETY: on the home worker, outside of the fiber, which has not run yet (I-11).
-        *unsafe { header.coroutine() } = Some(coroutine);
+        // SAFETY: kept free for it on its stack, on which no frame is yet (I-3).
+        unsafe { place.write(Started::new(coroutine, limit)) };
+        header.set_started_part(Some(place));
         header.set_home(self.home());
         header.set_started();
-        header.set_stack_limit(limit);
         self.link(header);
         Ok(())
     }
@@ -332,10 +330,11 @@ impl Context {
     }
 
     fn reclaim(&self, header: &Header) {
-        // SAFETY: on the home worker, and the fiber has returned (I-11).
-        let coroutine = unsafe { header.coroutine() }
-            .take()
-            .expect("it has just run");
+        let part = NonNull::from_ref(header.started_part());
+        header.set_started_part(None);
+        // SAFETY: on the home worker, and the fiber has returned: nothing reaches it there any more
+        // (I-11).
+        let coroutine = unsafe { part.read() }.into_coroutine();
         self.unlink(header);
         if let Some(process) = header.process() {
             process.give_stack(header.stack_class().bytes());
@@ -393,7 +392,7 @@ impl Context {
         let space = self.env().id_space();
         self.each_started(|header| {
             let looks = match header.stored_waits() {
-                None => header.waiting_for().get() == CHOICE,
+                None => header.waiting_for() == CHOICE,
                 Some(waits) => {
                     let mut lost = false;
                     waits.resource.obstacles(&mut |holder| {
@@ -546,8 +545,13 @@ fn tell(context: &Context, header: &Header, what: &str) {
 }
 
 impl Header {
+    fn noted_waits(&self) -> Option<StoredWaits> {
+        // SAFETY: noted for as long as it is there, and this is the home worker (I-12).
+        unsafe { self.waits().get().as_ref() }.copied()
+    }
+
     fn stored_waits(&self) -> Option<Waits<'_>> {
-        let stored = self.waits().get()?;
+        let stored = self.noted_waits()?;
         // SAFETY: on the home worker, while the fiber is switched out inside of the wait that has
         // noted this (I-12).
         Some(unsafe { stored.get() })
@@ -559,9 +563,9 @@ impl Header {
             name: self.name_or_process(),
             process: self.process().and_then(|process| process.id()),
             spawned_at: self.spawned_at(),
-            waiting_for: self.waiting_for().get(),
+            waiting_for: self.waiting_for(),
             waits: self.stored_waits(),
-            is_limited: self.waits().get().is_some_and(StoredWaits::is_limited),
+            is_limited: self.noted_waits().is_some_and(StoredWaits::is_limited),
             is_parked: self.wake_word().is_parked(),
         }
     }

@@ -83,6 +83,9 @@ impl Context {
 
     fn probe(&self, header: &Header, trace: &dyn Trace, into: &mut [usize]) -> usize {
         assert!(!self.is_on_fiber(), "fibers are resumed by their worker");
+        let Some(started) = header.try_started_part() else {
+            return 0;
+        };
         let trace: *const (dyn Trace + '_) = trace;
         // SAFETY: only the lifetime changes; the probe is gone when this returns (I-3).
         let trace = unsafe {
@@ -97,8 +100,7 @@ impl Context {
         };
         // SAFETY: on the home worker, outside of the fiber, and nothing else reaches the place
         // while it runs (I-11).
-        let coroutine = unsafe { header.coroutine() };
-        let Some(coroutine) = coroutine else { return 0 };
+        let coroutine = unsafe { started.coroutine() };
         let result = coroutine.resume(Some(NonNull::from_ref(&probe)));
         debug_assert!(matches!(result, CoroutineResult::Yield(())));
         probe.len.get()

@@ -18,6 +18,8 @@ use crate::{context::Context, env::Unwind, operation::Operation};
 pub(crate) struct VTable {
     /// Whether it can start, or has something to wait for first; see [`Body::begin`].
     pub(crate) begin: Option<fn(NonNull<Header>, &Context) -> bool>,
+    /// What it waits for before it starts.
+    pub(crate) waiting_for: fn(NonNull<Header>) -> &'static str,
     /// Runs the closure, on the fiber's stack, and stores what came of it.
     pub(crate) run: fn(NonNull<Header>, &dyn Unwind),
     /// Whether dropping the closure runs any code.
@@ -40,6 +42,12 @@ pub(super) trait Body {
 
     /// Runs it, on the fiber's stack.
     fn call(self) -> Self::Output;
+
+    /// What it waits for before it can start. Asked on its home worker, outside of any fiber, or
+    /// by whoever has the fiber.
+    fn waiting_for(&self) -> &'static str {
+        "its first run"
+    }
 
     /// Whether it can start now. If not, the fiber is parked, without a stack, and is asked again
     /// when it was woken. Asked on its home worker, outside of any fiber.
@@ -77,6 +85,7 @@ pub(super) struct Block<B: Body> {
 impl<B: Body> Block<B> {
     const VTABLE: &'static VTable = &VTable {
         begin: if B::WAITS { Some(Self::begin) } else { None },
+        waiting_for: Self::waiting_for,
         run: Self::run,
         drops_closure: mem::needs_drop::<B>(),
         fail: Self::fail,
@@ -112,6 +121,14 @@ impl<B: Body> Block<B> {
         let body = unsafe { Pin::new_unchecked(body) };
         // SAFETY: the runtime's reference keeps the block alive (I-3).
         body.begin(unsafe { header.as_ref() }, context)
+    }
+
+    fn waiting_for(header: NonNull<Header>) -> &'static str {
+        // SAFETY: only the worker that has the unstarted fiber reaches its slot (I-11).
+        match unsafe { &*Self::place(header) } {
+            Slot::Body(body) => body.waiting_for(),
+            _ => "its first run",
+        }
     }
 
     fn run(header: NonNull<Header>, unwind: &dyn Unwind) {

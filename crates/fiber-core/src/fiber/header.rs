@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, sync::Arc};
 use core::{
-    cell::{Cell, UnsafeCell},
+    cell::Cell,
     mem::{self, ManuallyDrop},
     panic::Location,
     ptr::{self, NonNull},
@@ -17,9 +17,9 @@ use super::{
     handle::Fiber,
     handles::Handles,
     layout::Layout,
-    panics::Notes,
     reason::Reason,
     runnable::Runnable,
+    started::Started,
     wake::{Inbox, WakeWord},
     watch::{AtEnd, ExitWatcher},
 };
@@ -27,7 +27,7 @@ use crate::{
     context::{Context, Probe},
     env::{StackClass, Unwind},
     id::Id,
-    local::{Inherited, Own},
+    local::Inherited,
     operation::{Latch, StoredWaits},
     primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering},
     process::{Membership, Record, Stage, Whose, whose},
@@ -104,7 +104,8 @@ impl Attributes {
 /// | `inherited` | whoever has the fiber: its spawner, then its home worker |
 /// | `process` | whoever has the fiber: its spawner, then its home worker |
 /// | `home` | written before the fiber can be parked; then read by anyone |
-/// | the rest | the home worker only |
+/// | `rare`, `spawned_at`, `stack_class`, `priority`, `borrows`, `outlives`, `vtable` | read only |
+/// | the rest, and what lies with its stack, see [`Started`] | the home worker only |
 pub(crate) struct Header {
     pub(super) refs: Handles,
     pub(super) wake: WakeWord,
@@ -129,30 +130,43 @@ pub(crate) struct Header {
     /// Whether it was abandoned and rests.
     rests: Cell<bool>,
     mask: Cell<u32>,
-    waiting_for: Cell<&'static str>,
     scopes: Cell<*const TimeoutScope>,
-    /// The address of what unwinds it, if that is a cancel or a timeout rather than a panic; or 0.
-    interrupted: Cell<usize>,
     /// Whether it has ever held a lock, or tried to, so that others may wait for it.
     has_held: Cell<bool>,
-    waits: Cell<Option<StoredWaits>>,
-    yielder: Cell<*const Yielder<Resume, ()>>,
-    stack_limit: Cell<usize>,
-    coroutine: UnsafeCell<Option<FiberCoroutine>>,
-    pub(super) notes: Notes,
-    own: Own,
+    /// What it waits for: in the frame of its wait, or beside its operation if it has no stack.
+    waits: Cell<*const StoredWaits>,
+    /// At the top of its stack, while it has one.
+    started_part: Cell<Option<NonNull<Started>>>,
     inherited: Inherited,
     /// Links of the home worker's list of started fibers.
     pub(crate) all_prev: Cell<*const Self>,
     pub(crate) all_next: Cell<*const Self>,
     pub(super) vtable: &'static VTable,
     pub(crate) exit: Latch,
-    attributes: Attributes,
+    spawned_at: &'static Location<'static>,
+    stack_class: StackClass,
+    priority: Priority,
+    borrows: bool,
+    outlives: bool,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most fibers do not have.
+struct Rare {
+    name: Option<Box<str>>,
+    watcher: Option<Arc<dyn ExitWatcher>>,
+}
+
+impl Rare {
+    fn of(name: Option<Box<str>>, watcher: Option<Arc<dyn ExitWatcher>>) -> Option<Box<Self>> {
+        let has_any = name.is_some() || watcher.is_some();
+        has_any.then(|| Box::new(Self { name, watcher }))
+    }
 }
 
 impl Header {
     #[inline(always)]
-    pub(super) fn new(mut attributes: Attributes, vtable: &'static VTable) -> Self {
+    pub(super) fn new(attributes: Attributes, vtable: &'static VTable) -> Self {
         Self {
             refs: Handles::two(),
             wake: WakeWord::new(),
@@ -168,25 +182,24 @@ impl Header {
             this: Cell::new(None),
             home: Cell::new(None),
             id: AtomicU64::new(0),
-            process: Cell::new(attributes.process.take()),
+            process: Cell::new(attributes.process),
             rests: Cell::new(false),
             mask: Cell::new(0),
-            waiting_for: Cell::new("its first run"),
             scopes: Cell::new(ptr::null()),
-            interrupted: Cell::new(0),
             has_held: Cell::new(false),
-            waits: Cell::new(None),
-            yielder: Cell::new(ptr::null()),
-            stack_limit: Cell::new(0),
-            coroutine: UnsafeCell::new(None),
-            notes: Notes::new(),
-            own: Own::new(),
+            waits: Cell::new(ptr::null()),
+            started_part: Cell::new(None),
             inherited: Inherited::from_caller(),
             all_prev: Cell::new(ptr::null()),
             all_next: Cell::new(ptr::null()),
             vtable,
             exit: Latch::new(),
-            attributes,
+            spawned_at: attributes.spawned_at,
+            stack_class: attributes.stack,
+            priority: attributes.priority,
+            borrows: attributes.borrows,
+            outlives: attributes.outlives,
+            rare: Rare::of(attributes.name, attributes.watcher),
         }
     }
 
@@ -195,7 +208,7 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
-        self.attributes.name.as_deref()
+        self.rare.as_ref()?.name.as_deref()
     }
 
     /// Its name, or else that of its process. On its own worker.
@@ -205,11 +218,11 @@ impl Header {
     }
 
     pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
-        self.attributes.spawned_at
+        self.spawned_at
     }
 
     pub(crate) fn stack_class(&self) -> StackClass {
-        self.attributes.stack
+        self.stack_class
     }
 
     pub(crate) fn id(&self) -> Option<Id> {
@@ -218,7 +231,7 @@ impl Header {
     }
 
     pub(crate) fn priority(&self) -> Priority {
-        self.attributes.priority
+        self.priority
     }
 
     /// Its process, if that has a record: on the home worker, or wherever the unstarted fiber is.
@@ -369,17 +382,22 @@ impl Header {
     /// Tells whoever watches what came of it.
     #[inline(never)]
     pub(super) fn tell_result(&self, at_end: AtEnd, wrong: Option<&ExitReason>) {
-        if let Some(watcher) = &self.attributes.watcher {
+        if let Some(watcher) = self.watcher() {
             Arc::clone(watcher).result(at_end, wrong);
         }
     }
 
+    #[inline]
+    fn watcher(&self) -> Option<&Arc<dyn ExitWatcher>> {
+        self.rare.as_ref()?.watcher.as_ref()
+    }
+
     pub(crate) fn borrows(&self) -> bool {
-        self.attributes.borrows
+        self.borrows
     }
 
     pub(crate) fn outlives(&self) -> bool {
-        self.attributes.outlives
+        self.outlives
     }
 
     /// Why it was cancelled, if it was.
@@ -398,8 +416,10 @@ impl Header {
         &self.scopes
     }
 
+    /// Of one that runs.
+    #[inline]
     pub(crate) fn interrupted(&self) -> &Cell<usize> {
-        &self.interrupted
+        &self.started_part().interrupted
     }
 
     /// Whether another fiber may ever wait for this one: for a lock of its, or for its end.
@@ -412,13 +432,9 @@ impl Header {
         &self.refs
     }
 
-    /// What it is parked for, if it is known who could end that.
-    pub(crate) fn waits(&self) -> &Cell<Option<StoredWaits>> {
+    /// What it is parked for, if it is known who could end that; or null.
+    pub(crate) fn waits(&self) -> &Cell<*const StoredWaits> {
         &self.waits
-    }
-
-    pub(crate) fn own(&self) -> &Own {
-        &self.own
     }
 
     pub(crate) fn inherited(&self) -> &Inherited {
@@ -434,8 +450,39 @@ impl Header {
         &self.has_held
     }
 
-    pub(crate) fn waiting_for(&self) -> &Cell<&'static str> {
-        &self.waiting_for
+    /// Says what it waits for from now on: the calling fiber.
+    #[inline]
+    pub(crate) fn wait_for(&self, what: &'static str) {
+        self.started_part().waiting_for.set(what);
+    }
+
+    /// What it waits for. On its own worker, or for whoever has the unstarted fiber.
+    pub(crate) fn waiting_for(&self) -> &'static str {
+        match (self.try_started_part(), self.this.get()) {
+            (Some(started), _) => started.waiting_for.get(),
+            (None, Some(this)) => (self.vtable.waiting_for)(this),
+            (None, None) => "its first run",
+        }
+    }
+
+    /// What goes with its stack, while it has one. On its own worker.
+    #[inline]
+    pub(crate) fn try_started_part(&self) -> Option<&Started> {
+        // SAFETY: at the top of its stack, which it keeps until that was taken away, by the caller
+        // alone, and for ever if it was abandoned (I-3).
+        self.started_part.get().map(|part| unsafe { part.as_ref() })
+    }
+
+    /// [`Header::try_started_part`] of one that has started and not ended.
+    #[inline]
+    pub(crate) fn started_part(&self) -> &Started {
+        let part = self.try_started_part();
+        part.expect("a started fiber has its stack")
+    }
+
+    /// From here on it has a stack, with this at its top; or none any more.
+    pub(crate) fn set_started_part(&self, part: Option<NonNull<Started>>) {
+        self.started_part.set(part);
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -482,16 +529,12 @@ impl Header {
     }
 
     pub(crate) fn set_yielder(&self, yielder: &Yielder<Resume, ()>) {
-        self.yielder.set(yielder);
-    }
-
-    pub(crate) fn set_stack_limit(&self, limit: usize) {
-        self.stack_limit.set(limit);
+        self.started_part().yielder.set(yielder);
     }
 
     /// The lowest address of its stack.
     pub(crate) fn stack_limit(&self) -> usize {
-        self.stack_limit.get()
+        self.started_part().stack_limit
     }
 
     /// Switches back to the worker.
@@ -507,24 +550,11 @@ impl Header {
     pub(crate) unsafe fn switch_out(&self) {
         // SAFETY: set when the body started, on the stack that the caller runs on, where it lies
         // until the body returns (I-3).
-        let yielder = unsafe { &*self.yielder.get() };
+        let yielder = unsafe { &*self.started_part().yielder.get() };
         while let Some(probe) = yielder.suspend(()) {
             // SAFETY: `Context::probe` has resumed this very fiber with it, and waits (I-3).
             unsafe { Probe::take(probe) };
         }
-    }
-
-    /// The coroutine's place.
-    ///
-    /// # Safety
-    /// Only on the home worker, outside of the fiber, with no other reference into the place.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "the home worker alone reaches it, as promised"
-    )]
-    pub(crate) unsafe fn coroutine(&self) -> &mut Option<FiberCoroutine> {
-        // SAFETY: exclusive by the caller's promise (I-11).
-        unsafe { &mut *self.coroutine.get() }
     }
 
     pub(crate) fn is_started(&self) -> bool {
@@ -542,7 +572,7 @@ impl Header {
         }
         self.finished.store(true, Ordering::Release);
         self.exit.open();
-        if let Some(watcher) = &self.attributes.watcher {
+        if let Some(watcher) = self.watcher() {
             watcher.ended();
         }
     }
@@ -550,13 +580,18 @@ impl Header {
 
 impl Layout {
     pub(crate) const THIS: Self = Self {
-        version: 1,
+        version: 2,
         id: mem::offset_of!(Header, id),
-        name: mem::offset_of!(Header, attributes) + mem::offset_of!(Attributes, name),
-        waiting_for: mem::offset_of!(Header, waiting_for),
         wake: mem::offset_of!(Header, wake),
-        stack_limit: mem::offset_of!(Header, stack_limit),
-        coroutine: mem::offset_of!(Header, coroutine),
-        coroutine_bytes: size_of::<Option<FiberCoroutine>>(),
+        rare: mem::offset_of!(Header, rare),
+        started: mem::offset_of!(Header, started_part),
+        name: mem::offset_of!(Rare, name),
+        waiting_for: Self::WAITING_FOR,
+        stack_limit: Self::STACK_LIMIT,
+        coroutine: Self::COROUTINE,
+        coroutine_bytes: size_of::<FiberCoroutine>(),
     };
 }
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Header>() <= 240, "most fibers are nothing but this");

@@ -26,6 +26,7 @@ mod panics;
 mod queue;
 mod reason;
 mod runnable;
+mod started;
 mod wake;
 mod watch;
 mod when;
@@ -49,4 +50,5 @@ pub(crate) use self::{
     header::{Header, SHIELD},
     layout::Layout,
     panics::watch as watch_panic,
+    started::Started,
 };

@@ -209,7 +209,7 @@ fn message_of(payload: &dyn Any) -> Option<&str> {
 impl Header {
     /// Of its panics that were not caught yet.
     pub(crate) fn notes(&self) -> &Notes {
-        &self.notes
+        &self.started_part().notes
     }
 
     /// Its body has ended by a panic.

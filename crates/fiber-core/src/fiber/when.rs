@@ -12,7 +12,8 @@
 //! the worker that has the fiber, outside of any fiber; its value is made on the fiber's own stack,
 //! where the user's code may wait.
 
-use core::{mem, pin::Pin};
+use alloc::boxed::Box;
+use core::{mem, pin::Pin, ptr};
 
 use super::{block::Body, header::Header};
 use crate::{
@@ -51,6 +52,13 @@ enum Stage {
 /// What others reach while it waits.
 struct Wait {
     cell: Option<WaitCell>,
+    /// Of its own, so that who waits for a partner only does not pay for what that does not need.
+    besides: Option<Box<Besides>>,
+}
+
+/// What is noted of a wait for somebody's doing, or one that ends otherwise.
+struct Besides {
+    waits: Option<StoredWaits>,
     end: End,
 }
 
@@ -79,7 +87,7 @@ impl<O: Operation, F> When<O, F> {
             then,
             wait: Wait {
                 cell: None,
-                end: End::Nothing,
+                besides: None,
             },
         }
     }
@@ -95,7 +103,14 @@ impl<O: Operation, F: FnOnce(O::Output) -> T, T> Body for When<O, F> {
             then,
             wait,
         } = self;
-        then(outcome.take(wait.end))
+        then(outcome.take(wait.besides))
+    }
+
+    fn waiting_for(&self) -> &'static str {
+        match self.outcome.stage {
+            Stage::New => "its first run",
+            _ => self.outcome.operation.name(),
+        }
     }
 
     fn begin(self: Pin<&mut Self>, header: &Header, context: &Context) -> bool {
@@ -115,12 +130,12 @@ impl<O: Operation, F: FnOnce(O::Output) -> T, T> Body for When<O, F> {
         if matches!(stage, Stage::Waiting) {
             return false;
         }
-        match &this.wait.end {
-            End::Clock { timer, .. } => timer.disarm(context),
-            End::Graph(edge) => context.env().id_space().waits().leave(edge),
-            End::Nothing | End::Circle(_) => {}
+        match this.wait.end() {
+            Some(End::Clock { timer, .. }) => timer.disarm(context),
+            Some(End::Graph(edge)) => context.env().id_space().waits().leave(edge),
+            Some(End::Nothing | End::Circle(_)) | None => {}
         }
-        header.waits().set(None);
+        header.waits().set(ptr::null());
         context.unlink(header);
         true
     }
@@ -136,7 +151,6 @@ fn first<O: Operation>(
     // Before anything else: from here on it may be woken, and whoever begins is unlinked.
     header.set_home(context.home());
     context.link(header);
-    header.waiting_for().set(operation.name());
     if header.is_cancelled() {
         return Stage::Lost;
     }
@@ -156,18 +170,29 @@ fn first<O: Operation>(
         // retracted (I-12).
         unsafe { StoredWaits::new(waits, alarm.is_some()) }
     });
-    header.waits().set(waits);
-    wait.end = match alarm {
+    let end = match alarm {
         Some(alarm) => End::Clock {
             alarm,
             timer: TimerNode::new(),
         },
         None => Edge::of(header, waits, cell).map_or(End::Nothing, End::Graph),
     };
-    if let Some(deadlock) = wait.end.begin(context, header) {
-        wait.end = End::Circle(deadlock);
+    if waits.is_some() || !matches!(end, End::Nothing) {
+        let besides = wait.besides.insert(Box::new(Besides { waits, end }));
+        header
+            .waits()
+            .set(besides.waits.as_ref().map_or(ptr::null(), ptr::from_ref));
+        if let Some(deadlock) = besides.end.begin(context, header) {
+            besides.end = End::Circle(deadlock);
+        }
     }
     park(operation, wait, header)
+}
+
+impl Wait {
+    fn end(&self) -> Option<&End> {
+        self.besides.as_ref().map(|besides| &besides.end)
+    }
 }
 
 impl End {
@@ -175,14 +200,13 @@ impl End {
     fn begin(&self, context: &Context, header: &Header) -> Option<Deadlock> {
         match self {
             Self::Clock { alarm, timer } => {
-                // SAFETY: it is in the block, and disarmed before the body leaves that (I-12).
+                // SAFETY: its box stays until it was disarmed (I-12).
                 let timer = unsafe { Pin::new_unchecked(timer) };
                 mem::forget(Armed::new(timer, context, header, alarm.at()));
                 None
             }
             Self::Graph(edge) => {
-                // SAFETY: it is in the block, and leaves the graph before the body leaves that
-                // (I-12).
+                // SAFETY: its box stays until it has left the graph (I-12).
                 let edge = unsafe { Pin::new_unchecked(edge) };
                 // SAFETY: as above; what it leads to is noted until it has left (I-12).
                 let entered = unsafe { context.env().id_space().waits().enter(edge) };
@@ -210,12 +234,12 @@ fn park<O: Operation>(mut operation: Pin<&mut O>, wait: &Wait, header: &Header) 
                         operation.retract(None);
                         return Stage::Lost;
                     }
-                } else if let End::Circle(_) = wait.end {
+                } else if let Some(End::Circle(_)) = wait.end() {
                     if cell.withdraw() {
                         operation.retract(None);
                         return Stage::Refused;
                     }
-                } else if let End::Clock { alarm, timer } = &wait.end
+                } else if let Some(End::Clock { alarm, timer }) = wait.end()
                     && timer.has_fired()
                 {
                     alarm.ring(cell);
@@ -231,14 +255,15 @@ fn park<O: Operation>(mut operation: Pin<&mut O>, wait: &Wait, header: &Header) 
 
 impl<O: Operation> Outcome<O> {
     /// The value, on the fiber's own stack.
-    fn take(mut self, end: End) -> O::Output {
+    fn take(mut self, besides: Option<Box<Besides>>) -> O::Output {
         // SAFETY: it is not moved any more before it is dropped (I-12).
         let operation = unsafe { Pin::new_unchecked(&mut self.operation) };
+        let end = besides.map(|besides| besides.end);
         match (mem::replace(&mut self.stage, Stage::Taken), end) {
             // SAFETY: this arm was committed, everything is retracted, and this is the only call
             // (I-12).
             (Stage::Committed(arm), _) => unsafe { operation.finish(arm) },
-            (Stage::Refused, End::Circle(deadlock)) => operation.refuse(deadlock),
+            (Stage::Refused, Some(End::Circle(deadlock))) => operation.refuse(deadlock),
             _ => unreachable!("a fiber starts when its operation has come to something"),
         }
     }

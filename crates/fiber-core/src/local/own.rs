@@ -120,6 +120,11 @@ impl Own {
 }
 
 impl Header {
+    /// Its own values. Of one that has started.
+    fn own(&self) -> &Own {
+        self.started_part().own()
+    }
+
     /// Whether it has values, of its own or inherited.
     pub(crate) fn has_values(&self) -> bool {
         !(self.own().is_empty() && self.inherited().is_empty())

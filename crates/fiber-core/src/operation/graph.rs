@@ -112,7 +112,8 @@ impl Edge {
     /// Written before the edge is entered, and wiped after it was taken out: both by the fiber's
     /// worker, which had the lock of the graph in between, as the caller has.
     fn waits(&self) -> Waits<'_> {
-        let stored = self.header().waits().get();
+        // SAFETY: noted for as long as the edge is entered, beside it (I-12).
+        let stored = unsafe { self.header().waits().get().as_ref() };
         let stored = stored.expect("noted for as long as the edge is entered");
         // SAFETY: the edge is entered, or is being, and what it leads to stays meanwhile (I-12).
         unsafe { stored.get() }

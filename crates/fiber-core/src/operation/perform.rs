@@ -3,6 +3,7 @@
 use core::{
     mem,
     pin::{Pin, pin},
+    ptr,
     time::Duration,
 };
 
@@ -308,7 +309,7 @@ fn wait_on_fiber<O: Operation>(
     // SAFETY: what it waits for lives as long as the operation, and is forgotten with this frame's
     // guard, before the caller's frame with the operation is left (I-12).
     let stored = waits.map(|waits| unsafe { StoredWaits::new(waits, is_limited) });
-    let _noted = stored.map(|stored| Noted::new(fiber, stored));
+    let _noted = stored.as_ref().map(|stored| Noted::new(fiber, stored));
     let edge = pin!(Edge::of(fiber, stored, &cell));
     let entered = edge.as_ref().as_pin_ref().map(|edge| {
         let graph = context.env().id_space().waits();
@@ -491,20 +492,26 @@ impl Until {
 }
 
 /// What a fiber waits for, noted in its header while this lives: for reports and for the graph.
-pub(crate) struct Noted<'fiber>(&'fiber Header);
+pub(crate) struct Noted<'frame> {
+    fiber: &'frame Header,
+    _waits: &'frame StoredWaits,
+}
 
-impl<'fiber> Noted<'fiber> {
+impl<'frame> Noted<'frame> {
     #[inline]
-    pub(crate) fn new(fiber: &'fiber Header, waits: StoredWaits) -> Self {
-        fiber.waits().set(Some(waits));
-        Self(fiber)
+    pub(crate) fn new(fiber: &'frame Header, waits: &'frame StoredWaits) -> Self {
+        fiber.waits().set(waits);
+        Self {
+            fiber,
+            _waits: waits,
+        }
     }
 }
 
 impl Drop for Noted<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.waits().set(None);
+        self.fiber.waits().set(ptr::null());
     }
 }
 
