@@ -568,6 +568,12 @@ impl Context {
         self.ready.borrow().lens()
     }
 
+    /// Whether there are new fibers that go before the ready ones.
+    #[inline]
+    pub fn has_branches(&self) -> bool {
+        !self.branches.borrow().is_empty()
+    }
+
     /// How many new fibers go before the ready ones, by priority.
     #[inline]
     pub fn branch_lens(&self) -> [usize; 3] {

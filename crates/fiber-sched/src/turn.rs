@@ -252,16 +252,17 @@ impl<'worker> Turn<'worker> {
     /// Runs those whose turn it is, once, and at most `max` of them.
     fn run_round(&self, max: usize) -> usize {
         let ready = self.context.ready_lens();
-        let (branches, unstarted) = (self.context.branch_lens(), self.local.lane.unstarted_lens());
+        let unstarted = self.local.lane.unstarted_lens();
         let len = ready.iter().sum::<usize>();
-        let queued = (len + branches.iter().sum::<usize>()) as u64;
-        self.counters.ready.set(queued);
-        self.counters.ready_max.raise(queued);
-        if len == ready[Priority::Normal.index()] && [branches, unstarted] == [[0; 3]; 2] {
+        let has_branches = self.context.has_branches();
+        if len == ready[Priority::Normal.index()] && unstarted == [0; 3] && !has_branches {
             // As most rounds are: there is nothing to plan.
+            self.count_queued(len);
             self.rounds.nobody_passed();
             return self.run_ready(Priority::Normal, len.min(max));
         }
+        let branches = self.context.branch_lens();
+        self.count_queued(len + branches.iter().sum::<usize>());
         let unstarted_len = unstarted.iter().sum::<usize>();
         if unstarted_len > 0 && len + unstarted_len > 1 {
             // One of them may have been put here without a call, see `Local::place`.
@@ -284,6 +285,12 @@ impl<'worker> Turn<'worker> {
         run
     }
 
+    #[inline]
+    fn count_queued(&self, queued: usize) {
+        self.counters.ready.set(queued as u64);
+        self.counters.ready_max.raise(queued as u64);
+    }
+
     /// Starts all new fibers that go before the ready ones and are there now, and before each of
     /// them those that the one before it has spawned; at most `max` in all.
     fn run_branches(&self, priority: Priority, max: usize) -> usize {
@@ -293,7 +300,9 @@ impl<'worker> Turn<'worker> {
             // SAFETY: it is resumed just below, here (I-11).
             let fiber = unsafe { self.context.take_branch(priority) };
             there = there.min(waiting());
-            self.resume_first(fiber.expect("new fibers of its own are taken by their worker alone"));
+            self.resume_first(
+                fiber.expect("new fibers of its own are taken by their worker alone"),
+            );
             run += 1;
         }
         run

@@ -101,7 +101,7 @@ impl Context {
     /// The ids of `process` that were named here, newest first.
     pub fn ids_of(&self, process: &Record) -> Vec<Id> {
         let space = self.env().id_space();
-        self.shard.borrow().owned_by(space, Some(process))
+        self.shard.borrow().owned_by(space, process)
     }
 
     /// Has what these ids of `process` name heed the stage that the process has come to: fibers are

@@ -86,26 +86,27 @@ impl Context {
 
     fn identify(&self, fiber: &Fiber) {
         let header = fiber.header();
-        if self.shard.borrow().should_receive() {
+        let mut shard = self.shard.borrow_mut();
+        if shard.should_receive() {
+            drop(shard);
             self.receive_closing();
+            shard = self.shard.borrow_mut();
         }
-        let opened = self.shard.borrow_mut().name(
-            self.env().id_space(),
-            Named::fiber(fiber.as_raw()),
-            header.process(),
-        );
+        let (named, owner) = (Named::fiber(fiber.as_raw()), header.process());
+        let opened = shard.name(self.env().id_space(), named, owner);
+        drop(shard);
         match opened {
             Ok(id) => header.set_id(id),
             Err(error) => {
                 tracing::warn!(target: "fiber::core", %error, "a fiber goes without an id");
-                if header.process().is_some() {
+                if owner.is_some() {
                     // No sweep would ever find it.
                     header.cancel(NO_ID);
                 }
             }
         }
         // From here on a sweep finds it; if one was before, its process has come further.
-        if let Some(process) = header.process() {
+        if let Some(process) = owner {
             let stage = process.stage();
             if stage > Stage::Running {
                 header.heed(stage, process.reason());

@@ -27,8 +27,11 @@ const KEPT_MAX: usize = 256;
 const KEPT_IDLE: usize = 8;
 /// A worker looks for surplus each time it was about to sleep so often.
 const WAITS: u32 = 16;
-/// One start of so many is measured. A prime: whatever repeats among fibers is met in each phase.
-const SAMPLE_EVERY: u32 = 1021;
+/// One start of so many is measured, at first and later. Primes: whatever repeats among fibers is
+/// met in each phase.
+const SAMPLE_EVERY: [u32; 2] = [1021, 8191];
+/// How many samples are the first ones.
+const FIRST_SAMPLES: u32 = 8;
 /// How many spawn sites are told apart, each class on its own.
 const SITES_MAX: usize = 256;
 
@@ -62,7 +65,9 @@ pub(super) struct StackCache {
     /// What is on its way to the host.
     batch: Vec<StackMemory>,
     waits: u32,
-    starts: u32,
+    /// How many starts there are before the next one that is measured.
+    unmeasured: u32,
+    sampled: u32,
     samples: Samples,
 }
 
@@ -104,13 +109,14 @@ impl StackCache {
 
     /// Whether the stack of the fiber that starts now is to be measured.
     fn is_sampled(&mut self) -> bool {
-        let start = self.starts;
-        self.starts = if start + 1 == SAMPLE_EVERY {
-            0
-        } else {
-            start + 1
-        };
-        start == 0
+        if let Some(left) = self.unmeasured.checked_sub(1) {
+            self.unmeasured = left;
+            return false;
+        }
+        let later = self.sampled >= FIRST_SAMPLES;
+        self.sampled += u32::from(!later);
+        self.unmeasured = SAMPLE_EVERY[usize::from(later)] - 1;
+        true
     }
 }
 
@@ -264,7 +270,8 @@ impl Context {
     }
 
     /// How deep stacks were used on this worker, by where their fibers were spawned: the deepest
-    /// of samples, about one fiber in 1000. Empty where the host cannot measure. Of 256 places at
+    /// of samples, about one fiber in 1000 at first, and one in 8000 later. Empty where the host
+    /// cannot measure. Of 256 places at
     /// the most; fibers from further ones are counted together, without a place.
     pub fn stack_use(&self) -> Vec<StackUse> {
         let stacks = self.stacks.borrow();

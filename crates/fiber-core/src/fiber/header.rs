@@ -594,4 +594,7 @@ impl Layout {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Header>() <= 240, "most fibers are nothing but this");
+const _: () = assert!(
+    size_of::<Header>() <= 240,
+    "most fibers are nothing but this"
+);

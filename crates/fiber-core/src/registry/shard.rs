@@ -27,11 +27,10 @@ const REUSE_DISTANCE: usize = 256;
 /// One worker's part of the table. It stays on its worker's thread.
 pub struct Shard {
     chunks: Vec<NonNull<Chunk>>,
-    free: VecDeque<u32>,
-    /// Which worker's it is: where a process's record has the first of its slots here.
+    free: VecDeque<Slot>,
+    /// Which worker's it is: where a process's record has the first of its slots here. Those of the
+    /// runtime's first process, which ends with it, are in no list.
     worker: usize,
-    /// The first slot of the runtime's first process.
-    first: u32,
     /// A box that chunks point to. Freed by `finish` alone: a shard that is dropped with live ids
     /// leaks it, because those ids may still be closed.
     inbox: NonNull<ShardInbox>,
@@ -43,6 +42,21 @@ pub struct Shard {
     /// Owners, each for one of their ids that is free: to be told when the host has closed what it
     /// named.
     to_tell: Vec<Arc<Record>>,
+}
+
+/// One of the shard's own slots.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    key: u32,
+    entry: NonNull<Entry>,
+}
+
+impl Slot {
+    #[inline]
+    fn entry<'space>(self, _space: &'space IdSpace) -> &'space Entry {
+        // SAFETY: chunks live as long as their space, which is that of the shard (I-4).
+        unsafe { self.entry.as_ref() }
+    }
 }
 
 /// Why nothing more can be named.
@@ -64,7 +78,7 @@ pub enum Full {
 #[derive(Debug)]
 #[must_use = "it is filled or given up"]
 pub(crate) struct Room<'owner> {
-    key: u32,
+    slot: Slot,
     owner: Option<&'owner Arc<Record>>,
 }
 
@@ -123,7 +137,6 @@ impl Shard {
             chunks: Vec::new(),
             free: VecDeque::new(),
             worker: 0,
-            first: NO_KEY,
             inbox: NonNull::from_mut(Box::leak(Box::new(ShardInbox::new(unparker)))),
             space: None,
             live: 0,
@@ -201,41 +214,41 @@ impl Shard {
         namespace: Namespace,
         owner: Option<&'owner Arc<Record>>,
     ) -> Result<Room<'owner>, Full> {
-        let key = match self.live < self.live_max {
-            true => self.take_key(space),
+        let slot = match self.live < self.live_max {
+            true => self.take_slot(space),
             false => None,
         };
         let limit = self.live_max;
-        let key = key.ok_or(Full::Shard { limit })?;
+        let slot = slot.ok_or(Full::Shard { limit })?;
         if let Some(owner) = owner.filter(|_| namespace.is_counted())
             && let Err(reached) = owner.take_id(self.worker)
         {
-            self.free.push_front(key);
+            self.free.push_front(slot);
             return Err(Full::Process(reached));
         }
         self.live += 1;
-        Ok(Room { key, owner })
+        Ok(Room { slot, owner })
     }
 
     /// Nothing is named in there. The caller gives the owner's id back, once it has let go of the
     /// shard: who is told of that may name something.
     pub(crate) fn give_up(&mut self, room: Room<'_>) {
         self.live -= 1;
-        self.free.push_front(room.key);
+        self.free.push_front(room.slot);
     }
 
     pub(crate) fn fill(&mut self, space: &IdSpace, room: Room<'_>, named: &Named) -> Id {
-        let Room { key, owner } = room;
-        let entry = space
-            .entry(key)
-            .expect("the shard's own chunks are in the space");
-        let owner_id = match owner {
-            Some(owner) => owner.id(),
-            None => self.inbox().runtime,
+        let Room { slot, owner } = room;
+        let (key, entry) = (slot.key, slot.entry(space));
+        let generation = match owner {
+            None => entry.open(named, self.inbox().runtime, ptr::null_mut()),
+            Some(owner) => {
+                let process = Arc::into_raw(Arc::clone(owner)).cast_mut();
+                let generation = entry.open(named, owner.id(), process);
+                self.link(space, key, entry, owner);
+                generation
+            }
         };
-        let process = owner.map_or(ptr::null(), |owner| Arc::into_raw(Arc::clone(owner)));
-        let generation = entry.open(named, owner_id, process.cast_mut());
-        self.link(space, key, entry);
         Id::new(key, named.namespace, generation).expect("generations start at 1")
     }
 
@@ -314,14 +327,11 @@ impl Shard {
         }
     }
 
-    /// The live ids of `owner`, or of the runtime's first process, newest first.
-    pub fn owned_by(&self, space: &IdSpace, owner: Option<&Record>) -> Vec<Id> {
+    /// The live ids of `owner`, newest first.
+    pub fn owned_by(&self, space: &IdSpace, owner: &Record) -> Vec<Id> {
         self.assert_home(space);
         let mut ids = Vec::new();
-        let mut key = match owner {
-            Some(owner) => owner.head(self.worker).load(Ordering::Relaxed),
-            None => self.first,
-        };
+        let mut key = owner.head(self.worker).load(Ordering::Relaxed);
         while key != NO_KEY {
             let entry = space.entry(key).expect("listed slots are the shard's own");
             ids.extend(entry.id(key));
@@ -381,7 +391,8 @@ impl Shard {
         assert!(home, "a shard stays with the space of its first id");
     }
 
-    fn take_key(&mut self, space: &IdSpace) -> Option<u32> {
+    #[inline]
+    fn take_slot(&mut self, space: &IdSpace) -> Option<Slot> {
         self.assert_home(space);
         if self.free.len() <= REUSE_DISTANCE
             && let Some(chunk) = self.grow(space)
@@ -391,18 +402,15 @@ impl Shard {
         self.free.pop_front()
     }
 
+    #[cold]
     fn grow(&mut self, space: &IdSpace) -> Option<NonNull<Chunk>> {
         let chunk = space.take_chunk(self.inbox.as_ptr())?;
         self.space = Some(NonNull::from_ref(space));
         // SAFETY: chunks live as long as their space, which the caller borrows (I-4).
         let slots = unsafe { chunk.as_ref() };
         for index in 0..1 << Chunk::BITS {
-            let word = slots.entries[index as usize].word();
-            if word.is_spent(space.generation_max()) {
-                self.retired += 1;
-            } else {
-                self.free.push_back(slots.key(index));
-            }
+            let entry = &slots.entries[index as usize];
+            self.keep_if_usable(space, slots.key(index), entry);
         }
         Some(chunk)
     }
@@ -438,30 +446,24 @@ impl Shard {
     /// The slot is free.
     fn take_back(&mut self, space: &IdSpace, key: u32, entry: &Entry) {
         self.live -= 1;
+        self.keep_if_usable(space, key, entry);
+    }
+
+    #[inline]
+    fn keep_if_usable(&mut self, space: &IdSpace, key: u32, entry: &Entry) {
         if entry.word().is_spent(space.generation_max()) {
             self.retired += 1;
         } else {
-            self.free.push_back(key);
+            let entry = NonNull::from_ref(entry);
+            self.free.push_back(Slot { key, entry });
         }
     }
 
-    /// Replaces the first slot of the list that a slot with this `process` is in.
-    fn replace_first(&mut self, process: *mut Record, key: u32) -> u32 {
-        // SAFETY: null, or a reference that the slot holds while it is in the list (I-4).
-        match unsafe { process.as_ref() } {
-            Some(process) => {
-                let head = process.head(self.worker);
-                let first = head.load(Ordering::Relaxed);
-                // See `Record::has_ids_at`.
-                head.store(key, Ordering::SeqCst);
-                first
-            }
-            None => core::mem::replace(&mut self.first, key),
-        }
-    }
-
-    fn link(&mut self, space: &IdSpace, key: u32, entry: &Entry) {
-        let old = self.replace_first(entry.process(), key);
+    fn link(&self, space: &IdSpace, key: u32, entry: &Entry, owner: &Record) {
+        let head = owner.head(self.worker);
+        let old = head.load(Ordering::Relaxed);
+        // See `Record::has_ids_at`.
+        head.store(key, Ordering::SeqCst);
         entry.prev.store(NO_KEY, Ordering::Relaxed);
         entry.next.store(old, Ordering::Relaxed);
         if let Some(old) = space.entry(old).filter(|_| old != NO_KEY) {
@@ -469,8 +471,12 @@ impl Shard {
         }
     }
 
-    /// Takes the slot out of its list; gives the reference to the owner that it held.
-    fn unlink(&mut self, space: &IdSpace, entry: &Entry) -> Option<Arc<Record>> {
+    /// Takes the slot out of its owner's list; gives the reference to the owner that it held.
+    #[inline]
+    fn unlink(&self, space: &IdSpace, entry: &Entry) -> Option<Arc<Record>> {
+        let process = NonNull::new(entry.process())?;
+        // SAFETY: `fill` has counted it for the slot, which ends here, once (I-4).
+        let owner = unsafe { Arc::from_raw(process.as_ptr()) };
         let (prev, next) = (
             entry.prev.load(Ordering::Relaxed),
             entry.next.load(Ordering::Relaxed),
@@ -483,11 +489,9 @@ impl Shard {
             let prev = space.entry(prev).expect("listed slots are the shard's own");
             prev.next.store(next, Ordering::Relaxed);
         } else {
-            self.replace_first(entry.process(), next);
+            owner.head(self.worker).store(next, Ordering::SeqCst);
         }
-        let process = NonNull::new(entry.process())?;
-        // SAFETY: `name` has counted it for the slot, which ends here, once (I-4).
-        Some(unsafe { Arc::from_raw(process.as_ptr()) })
+        Some(owner)
     }
 }
 

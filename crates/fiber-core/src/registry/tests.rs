@@ -234,9 +234,9 @@ fn owners_lists_are_right_in_every_order_of_closing() {
             left.retain(|&index| index != closed);
             let newest = left.iter().rev().copied();
             let first: Vec<Id> = newest.filter(|&at| at != 3).map(|at| ids[at]).collect();
-            assert_eq!(shard.owned_by(&space, Some(&owners[0])), first);
+            assert_eq!(shard.owned_by(&space, &owners[0]), first);
             let second = if left.contains(&3) { &ids[3..] } else { &[] };
-            assert_eq!(shard.owned_by(&space, Some(&owners[1])), second);
+            assert_eq!(shard.owned_by(&space, &owners[1]), second);
         }
         shard.finish(&space);
     }
