@@ -14,9 +14,7 @@
 //! It stays the same fiber: a switch saves the stack pointer that it finds, on whichever stack
 //! that is, and the next resume goes there.
 
-use core::{num::NonZeroUsize, ptr};
-
-use corosensei::stack::Stack;
+use core::ptr;
 
 use crate::{
     context::Context,
@@ -74,7 +72,9 @@ fn run<T>(
     let mut caught: Result<(), Payload> = Ok(());
     // Nothing unwinds out of this call: the frame that switches stacks could not be crossed (I-9).
     // Where the fiber is abandoned inside of it, this frame stays too, and with it the stack (I-3).
-    corosensei::on_stack(Borrowed(&stack), || {
+    // SAFETY: the stack is there until the call has returned, or for ever (I-3).
+    let frames = unsafe { stack.frames() };
+    corosensei::on_stack(frames, || {
         caught = context.env().catch(&mut || {
             let body = body.take().expect("the body is called once");
             value = Some(body());
@@ -119,20 +119,5 @@ pub(crate) fn with_room(body: impl FnOnce()) {
     });
     if let Some(body) = body {
         body();
-    }
-}
-
-/// A stack that is used for the length of a call.
-struct Borrowed<'stack>(&'stack OwnedStack);
-
-// SAFETY: the same memory as that of the stack behind it, which outlives this and keeps the
-// promises; the one call that is given this runs on it, and nobody else (I-3).
-unsafe impl Stack for Borrowed<'_> {
-    fn base(&self) -> NonZeroUsize {
-        self.0.base()
-    }
-
-    fn limit(&self) -> NonZeroUsize {
-        self.0.limit()
     }
 }

@@ -20,6 +20,7 @@
 //! processor's caches. So they begin a little lower on each stack than on its neighbour, in turns.
 
 use core::{
+    mem::offset_of,
     num::NonZeroUsize,
     panic::Location,
     ptr::{self, NonNull},
@@ -66,11 +67,9 @@ const _: () = assert!(
     "what a started fiber has fits its place"
 );
 
-/// A stack with its header written, as corosensei takes it.
+/// A stack with its header written.
 pub(crate) struct OwnedStack {
     memory: StackMemory,
-    /// Where frames begin. Switches ask each time.
-    base: NonZeroUsize,
     measured: bool,
     /// Tells valgrind, under which alone it does anything, that this is a stack.
     _registration: ValgrindStackRegistration,
@@ -90,7 +89,6 @@ impl OwnedStack {
         let bytes = memory.base().addr().get() - memory.limit().addr().get();
         let registration = ValgrindStackRegistration::new(memory.limit().as_ptr(), bytes);
         Self {
-            base: begin(&memory),
             memory,
             measured: false,
             _registration: registration,
@@ -104,6 +102,14 @@ impl OwnedStack {
         NonNull::new(place.cast()).expect("a stack does not lie at address 0")
     }
 
+    /// Where in here the lowest address is, for debuggers.
+    pub(crate) const LIMIT: usize = offset_of!(Self, memory) + StackMemory::LIMIT;
+
+    /// The lowest address.
+    pub(crate) fn limit(&self) -> usize {
+        self.memory.limit().addr().get()
+    }
+
     /// Says whether the memory was cleared, so that the host can tell how much of it is used.
     pub(crate) fn set_measured(&mut self, measured: bool) {
         self.measured = measured;
@@ -111,6 +117,17 @@ impl OwnedStack {
 
     pub(crate) fn is_measured(&self) -> bool {
         self.measured
+    }
+
+    /// The same stack as corosensei takes it.
+    ///
+    /// # Safety
+    /// This is there as long as what it gives, on which nobody else puts frames (I-3).
+    pub(crate) unsafe fn frames(&self) -> Frames {
+        Frames {
+            base: begin(&self.memory),
+            limit: self.memory.limit().addr(),
+        }
     }
 
     /// The memory, with a header that names nobody.
@@ -126,16 +143,24 @@ impl OwnedStack {
     }
 }
 
+/// Where the frames of an [`OwnedStack`] are.
+pub(crate) struct Frames {
+    base: NonZeroUsize,
+    limit: NonZeroUsize,
+}
+
 // SAFETY: base and limit bound memory that nobody else uses, with a guard below, as the host's
-// `Stacks` promises; both are 64-byte aligned and at least 16 KiB apart (I-3).
-unsafe impl corosensei::stack::Stack for OwnedStack {
+// `Stacks` promises; both are 64-byte aligned and at least 15 KiB apart. The `OwnedStack` that
+// they are of is kept as long as this (I-3).
+unsafe impl corosensei::stack::Stack for Frames {
     #[inline]
     fn base(&self) -> NonZeroUsize {
         self.base
     }
 
+    #[inline]
     fn limit(&self) -> NonZeroUsize {
-        self.memory.limit().addr()
+        self.limit
     }
 }
 

@@ -420,6 +420,7 @@ impl Builder {
         }
     }
 
+    #[inline(always)]
     fn attributes(self, stack: StackClass, spawned_at: &'static Location<'static>) -> Attributes {
         let mut attributes = Attributes::new(spawned_at);
         attributes.name = self.name;
@@ -432,6 +433,7 @@ impl Builder {
     }
 
     /// Admits the fiber to its process; `None` if that is the runtime's first one.
+    #[inline]
     fn admit(&mut self, context: &Context) -> Result<Option<Membership>, SpawnError> {
         Ok(match &mut self.whose {
             Whose::Spawner => context.admit()?,
@@ -483,6 +485,7 @@ impl Builder {
         })
     }
 
+    #[inline]
     fn launch_made<T>(
         mut self,
         placement: Placement,

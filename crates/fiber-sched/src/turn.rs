@@ -250,6 +250,7 @@ impl<'worker> Turn<'worker> {
     }
 
     /// Runs those whose turn it is, once, and at most `max` of them.
+    #[inline(always)]
     fn run_round(&self, max: usize) -> usize {
         let ready = self.context.ready_lens();
         let unstarted = self.local.lane.unstarted_lens();
@@ -279,7 +280,7 @@ impl<'worker> Turn<'worker> {
             };
             let behind = quota.unstarted.saturating_sub(first);
             run += first;
-            run += self.run_ready(priority, quota.ready);
+            run += self.run_band(priority, quota.ready);
             run += self.run_unstarted(priority, behind);
         }
         run
@@ -300,14 +301,19 @@ impl<'worker> Turn<'worker> {
             // SAFETY: it is resumed just below, here (I-11).
             let fiber = unsafe { self.context.take_branch(priority) };
             there = there.min(waiting());
-            self.resume_first(
-                fiber.expect("new fibers of its own are taken by their worker alone"),
-            );
+            self.resume(fiber.expect("new fibers of its own are taken by their worker alone"));
             run += 1;
         }
         run
     }
 
+    #[inline(never)]
+    fn run_band(&self, priority: Priority, count: usize) -> usize {
+        self.run_ready(priority, count)
+    }
+
+    // Into the loop: see `Context::resume_started`.
+    #[inline(always)]
     fn run_ready(&self, priority: Priority, count: usize) -> usize {
         for _ in 0..count {
             // SAFETY: it is resumed just below, here (I-11).
@@ -322,7 +328,7 @@ impl<'worker> Turn<'worker> {
             let Some(fiber) = self.local.lane.pop_unstarted(priority) else {
                 return count;
             };
-            self.resume_first(fiber);
+            self.resume(fiber);
         }
         max
     }
@@ -330,16 +336,22 @@ impl<'worker> Turn<'worker> {
     // With all that it calls up to the switch, see `Context::resume_started`.
     #[inline(always)]
     fn resume(&self, fiber: Runnable) {
-        if !fiber.fiber().is_started() {
-            return self.resume_first(fiber);
-        }
+        let fiber = match fiber.fiber().is_started() {
+            true => fiber,
+            false => match self.begin(fiber) {
+                Some(fiber) => fiber,
+                None => return,
+            },
+        };
         self.counters.resumes.add(1);
         if self.context.resume_started(fiber) == Resumed::Finished {
             self.counters.ended.release(1);
         }
     }
 
-    fn resume_first(&self, fiber: Runnable) {
+    /// Has a new one start, or take another step of its wait for that: gives it back if it is to be
+    /// resumed.
+    fn begin(&self, fiber: Runnable) -> Option<Runnable> {
         let counters = self.counters;
         if fiber.is_new() {
             counters.started.add(1);
@@ -347,9 +359,15 @@ impl<'worker> Turn<'worker> {
         if self.shared().phase() >= Phase::Cancelling && !fiber.fiber().outlives_main() {
             fiber.fiber().cancel_with(RUN_OVER);
         }
-        counters.resumes.add(1);
-        if self.context.resume_first(fiber) == Resumed::Finished {
-            counters.ended.release(1);
+        match self.context.begin(fiber) {
+            Ok(fiber) => Some(fiber),
+            Err(resumed) => {
+                counters.resumes.add(1);
+                if resumed == Resumed::Finished {
+                    counters.ended.release(1);
+                }
+                None
+            }
         }
     }
 

@@ -156,33 +156,39 @@ impl Context {
     /// When called from inside of a fiber.
     pub fn resume(&self, fiber: Runnable) -> Resumed {
         if fiber.fiber().is_started() {
-            self.resume_started(fiber)
-        } else {
-            self.resume_first(fiber)
+            return self.resume_started(fiber);
+        }
+        match self.begin(fiber) {
+            Ok(fiber) => self.resume_started(fiber),
+            Err(resumed) => resumed,
         }
     }
 
-    /// [`Context::resume`] of one that has not started.
+    /// Has a fiber that has not started do so: it is resumed next. Or says what became of it
+    /// without that: it waits, without a stack, or has ended.
+    ///
+    /// # Errors
+    /// See above.
     ///
     /// # Panics
     /// When called from inside of a fiber, or with one that has started.
-    pub fn resume_first(&self, fiber: Runnable) -> Resumed {
+    // Not inlined: there is one place from which fibers are resumed, see `Header::switch_out`.
+    #[inline(never)]
+    pub fn begin(&self, fiber: Runnable) -> Result<Runnable, Resumed> {
         assert!(!self.is_on_fiber(), "fibers are resumed by their worker");
         let header = fiber.fiber().header();
         assert!(!header.is_started(), "a fiber starts once");
         if !header.begin(fiber.fiber().as_raw(), self) {
             // The right to run it stays with the fiber, as with one that is parked.
             let _ = fiber.into_raw();
-            return Resumed::Suspended;
+            return Err(Resumed::Suspended);
         }
         if let Err(reason) = self.start(fiber.fiber()) {
             self.fail(fiber.into_fiber(), reason);
-            return Resumed::Finished;
+            return Err(Resumed::Finished);
         }
         self.position.set(Position::First);
-        let resumed = self.resume_started(fiber);
-        self.position.set(Position::Last);
-        resumed
+        Ok(fiber)
     }
 
     /// [`Context::resume`] of one that has started.
@@ -201,6 +207,7 @@ impl Context {
         let coroutine = unsafe { header.started_part().coroutine() };
         let result = coroutine.resume(None);
         self.set_running(ptr::null());
+        self.position.set(Position::Last);
         let sample = self.budget().take_sample();
         if let Some(process) = header.process() {
             self.account(process, sample);
@@ -276,18 +283,19 @@ impl Context {
             true => ExitReason::unstarted(header),
             false => ExitReason::NoStack(error),
         })?;
-        let limit = memory.limit().addr().get();
         let raw = fiber.as_raw();
         let mut stack = OwnedStack::new(memory, raw);
         stack.set_measured(measured);
         let place = stack.started_part();
-        let coroutine = Coroutine::with_stack(stack, move |yielder, _| {
+        // SAFETY: both stay beside each other, and the fiber alone runs there (I-3).
+        let frames = unsafe { stack.frames() };
+        let coroutine = Coroutine::with_stack(frames, move |yielder, _| {
             // SAFETY: the runtime holds a reference until the coroutine has returned (I-3).
             unsafe { raw.as_ref() }.set_yielder(yielder);
             Self::body(raw);
         });
         // SAFETY: kept free for it on its stack, on which no frame is yet (I-3).
-        unsafe { place.write(Started::new(coroutine, limit)) };
+        unsafe { place.write(Started::new(coroutine, stack)) };
         header.set_started_part(Some(place));
         header.set_home(self.home());
         header.set_started();
@@ -333,14 +341,13 @@ impl Context {
     fn reclaim(&self, header: &Header) {
         let part = NonNull::from_ref(header.started_part());
         header.set_started_part(None);
-        // SAFETY: on the home worker, and the fiber has returned: nothing reaches it there any more
-        // (I-11).
-        let coroutine = unsafe { part.read() }.into_coroutine();
+        // SAFETY: on the home worker, and the fiber has returned (I-11).
+        let stack = unsafe { Started::end(part) };
         self.unlink(header);
         if let Some(process) = header.process() {
             process.give_stack(header.stack_class().bytes());
         }
-        self.give_last_stack(coroutine.into_stack(), header.spawned_at());
+        self.give_last_stack(stack, header.spawned_at());
     }
 
     /// The last steps of a death (I-5): its requests have ended and its frames are left, so its id

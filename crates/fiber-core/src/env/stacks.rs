@@ -1,7 +1,7 @@
 //! Memory for fibers' stacks.
 
 use alloc::vec::Vec;
-use core::ptr::NonNull;
+use core::{mem, ptr::NonNull};
 
 use crate::process::LimitReached;
 
@@ -67,6 +67,9 @@ pub struct StackMemory {
 unsafe impl Send for StackMemory {}
 
 impl StackMemory {
+    /// For debuggers.
+    pub(crate) const LIMIT: usize = mem::offset_of!(Self, limit);
+
     /// Describes a stack.
     ///
     /// # Safety

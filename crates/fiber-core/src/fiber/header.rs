@@ -32,13 +32,13 @@ use crate::{
     primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering},
     process::{Membership, Record, Stage, Whose, whose},
     spin::SpinLock,
-    stack::OwnedStack,
+    stack::Frames,
     timeout::TimeoutScope,
 };
 
 /// What a fiber is resumed with: nothing, and it goes on; or a probe, and it answers that.
 pub(crate) type Resume = Option<NonNull<Probe>>;
-pub(crate) type FiberCoroutine = Coroutine<Resume, (), (), OwnedStack>;
+pub(crate) type FiberCoroutine = Coroutine<Resume, (), (), Frames>;
 
 /// How a fiber was asked to end. It only rises.
 struct Level;
@@ -534,7 +534,7 @@ impl Header {
 
     /// The lowest address of its stack.
     pub(crate) fn stack_limit(&self) -> usize {
-        self.started_part().stack_limit
+        self.started_part().stack_limit()
     }
 
     /// Switches back to the worker.

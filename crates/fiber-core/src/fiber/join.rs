@@ -195,6 +195,10 @@ unsafe impl<T> Operation for JoinOperation<'_, T> {
         self.exit.name()
     }
 
+    fn is_simple(&self) -> bool {
+        true
+    }
+
     fn waits(&self) -> Option<Waits<'_>> {
         Some(Waits {
             resource: self.fiber,
@@ -209,6 +213,10 @@ unsafe impl<T> Operation for JoinOperation<'_, T> {
     }
 
     unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+        if self.exit.is_open() {
+            // As in `try_now`.
+            return Published::own(cell, base);
+        }
         // SAFETY: by the caller's promise (I-12).
         unsafe { self.exit().publish(cell, base) }
     }

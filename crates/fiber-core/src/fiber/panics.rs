@@ -226,6 +226,12 @@ impl Notes {
         Self(Cell::new(Vec::new()))
     }
 
+    /// Nobody asks for them any more.
+    #[inline]
+    pub(super) fn forget_all(&self) {
+        drop(self.0.take());
+    }
+
     fn add(&self, note: Note) {
         let mut notes = self.0.take();
         if notes.len() == NOTES_MAX {

@@ -3,7 +3,11 @@
 //! So what waits without a stack does not pay for it, and what has one does so with a part of a
 //! page that it has touched anyway.
 
-use core::cell::{Cell, UnsafeCell};
+use core::{
+    cell::{Cell, UnsafeCell},
+    mem::ManuallyDrop,
+    ptr::{self, NonNull},
+};
 
 use corosensei::Yielder;
 
@@ -11,14 +15,15 @@ use super::{
     header::{FiberCoroutine, Resume},
     panics::Notes,
 };
-use crate::local::Own;
+use crate::{local::Own, stack::OwnedStack};
 
 /// The part of a fiber that goes with its stack. Touched by the home worker only (I-11).
 pub(crate) struct Started {
-    coroutine: UnsafeCell<FiberCoroutine>,
+    coroutine: UnsafeCell<ManuallyDrop<FiberCoroutine>>,
     /// Null until the body has begun.
     pub(super) yielder: Cell<*const Yielder<Resume, ()>>,
-    pub(super) stack_limit: usize,
+    /// What all of this lies on.
+    stack: OwnedStack,
     pub(super) waiting_for: Cell<&'static str>,
     /// The address of what unwinds it, if that is a cancel or a timeout rather than a panic; or 0.
     pub(super) interrupted: Cell<usize>,
@@ -27,11 +32,12 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    pub(crate) fn new(coroutine: FiberCoroutine, stack_limit: usize) -> Self {
+    #[inline(always)]
+    pub(crate) fn new(coroutine: FiberCoroutine, stack: OwnedStack) -> Self {
         Self {
-            coroutine: UnsafeCell::new(coroutine),
-            yielder: Cell::new(core::ptr::null()),
-            stack_limit,
+            coroutine: UnsafeCell::new(ManuallyDrop::new(coroutine)),
+            yielder: Cell::new(ptr::null()),
+            stack,
             waiting_for: Cell::new("its first run"),
             interrupted: Cell::new(0),
             notes: Notes::new(),
@@ -48,7 +54,7 @@ impl Started {
         clippy::mut_from_ref,
         reason = "the home worker alone reaches it, as promised"
     )]
-    pub(crate) unsafe fn coroutine(&self) -> &mut FiberCoroutine {
+    pub(crate) unsafe fn coroutine(&self) -> &mut ManuallyDrop<FiberCoroutine> {
         // SAFETY: exclusive by the caller's promise (I-11).
         unsafe { &mut *self.coroutine.get() }
     }
@@ -57,13 +63,33 @@ impl Started {
         &self.own
     }
 
-    pub(crate) fn into_coroutine(self) -> FiberCoroutine {
-        self.coroutine.into_inner()
+    pub(super) fn stack_limit(&self) -> usize {
+        self.stack.limit()
+    }
+
+    /// The fiber has ended: gives its stack back, and nothing is at `this` any more.
+    ///
+    /// # Safety
+    /// On the home worker; the coroutine has returned, and nobody reaches this any more (I-11).
+    pub(crate) unsafe fn end(this: NonNull<Self>) -> OwnedStack {
+        // SAFETY: there until the stack is used anew, which the caller decides (I-3).
+        let part = unsafe { this.as_ref() };
+        part.notes.forget_all();
+        debug_assert!(
+            part.own.is_empty(),
+            "its own values were dropped, or are leaked"
+        );
+        // SAFETY: by the caller's promise (I-11).
+        let coroutine = unsafe { part.coroutine() };
+        // SAFETY: dropped once: the caller puts something else there (I-3).
+        unsafe { ManuallyDrop::drop(coroutine) };
+        // SAFETY: read once: the original is never dropped (I-3).
+        unsafe { ptr::read(&part.stack) }
     }
 }
 
 impl super::layout::Layout {
     pub(super) const WAITING_FOR: usize = core::mem::offset_of!(Started, waiting_for);
-    pub(super) const STACK_LIMIT: usize = core::mem::offset_of!(Started, stack_limit);
+    pub(super) const STACK_LIMIT: usize = core::mem::offset_of!(Started, stack) + OwnedStack::LIMIT;
     pub(super) const COROUTINE: usize = core::mem::offset_of!(Started, coroutine);
 }

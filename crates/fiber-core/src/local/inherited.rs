@@ -121,6 +121,7 @@ pub(crate) struct Inherited(Cell<Shared>);
 
 impl Inherited {
     /// What a fiber begins with that the caller spawns.
+    #[inline]
     pub(crate) fn from_caller() -> Self {
         Self(Cell::new(with_table(|table| table.clone())))
     }

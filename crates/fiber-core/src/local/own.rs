@@ -100,7 +100,7 @@ impl Own {
         Self(Cell::new(None))
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.peek(|_| Some(())).is_none()
     }
 
