@@ -25,7 +25,7 @@ use crate::{
     dice::Dice,
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, ThreadHooks, WorkerId, hooks},
     error::Stale,
-    fiber::{Bands, FiberQueue, Header, Inbox, Position, Priority, Reason, Runnable},
+    fiber::{Bands, FiberQueue, Header, Home, Inbox, Links, Position, Priority, Reason, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
     local::Locals,
@@ -137,6 +137,7 @@ pub struct Context {
     dice: Dice,
     worker: WorkerId,
     inbox: Arc<dyn Inbox>,
+    home: Rc<Home>,
     schedule: Rc<dyn Schedule>,
     process: Option<Id>,
     stack: StackClass,
@@ -169,7 +170,7 @@ pub struct Context {
     pub(crate) shard: RefCell<Shard>,
     stacks: RefCell<StackCache>,
     locals: Locals,
-    started: Cell<*const Header>,
+    started: Cell<*const Links>,
     started_count: Cell<usize>,
     /// How many fibers are suspended in an unwinding that the host could not set aside: they keep
     /// the whole thread looking like that.
@@ -198,6 +199,7 @@ impl Context {
             dice: Dice::new(&*parts.env),
             env: parts.env,
             worker: parts.worker,
+            home: Rc::new(Home::new(&parts.inbox)),
             inbox: parts.inbox,
             schedule: parts.schedule,
             process: parts.process,
@@ -503,12 +505,12 @@ impl Context {
         }
     }
 
-    pub(crate) fn is_home(&self, home: NonNull<dyn Inbox>) -> bool {
-        ptr::addr_eq(Arc::as_ptr(&self.inbox), home.as_ptr())
+    pub(crate) fn is_home(&self, home: NonNull<Home>) -> bool {
+        self.home() == home
     }
 
-    pub(crate) fn home(&self) -> NonNull<dyn Inbox> {
-        NonNull::from_ref(&*self.inbox)
+    pub(crate) fn home(&self) -> NonNull<Home> {
+        NonNull::from_ref(&*self.home)
     }
 
     /// Queues a fiber of this worker that was woken, or is new here.

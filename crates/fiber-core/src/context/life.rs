@@ -12,7 +12,7 @@ use corosensei::{Coroutine, CoroutineResult};
 use super::{Arc, Context, Id, Namespace, Placement, mem};
 use crate::{
     env::{Payload, StackError, Unwind},
-    fiber::{ExitReason, Fiber, FiberQueue, Header, Position, Reason, Runnable, Started},
+    fiber::{ExitReason, Fiber, FiberQueue, Header, Links, Position, Reason, Runnable, Started},
     operation::{CHOICE, StoredWaits, Waits},
     park::{BUDGET, Masked, Raised},
     process::{HEAP_LIMIT, Record, Stage},
@@ -299,7 +299,7 @@ impl Context {
         header.set_started_part(Some(place));
         header.set_home(self.home());
         header.set_started();
-        self.link(header);
+        self.link(&header.started_part().links, header);
         Ok(())
     }
 
@@ -339,11 +339,11 @@ impl Context {
     }
 
     fn reclaim(&self, header: &Header) {
-        let part = NonNull::from_ref(header.started_part());
+        let part = header.started_part();
+        self.unlink(&part.links);
         header.set_started_part(None);
         // SAFETY: on the home worker, and the fiber has returned (I-11).
-        let stack = unsafe { Started::end(part) };
-        self.unlink(header);
+        let stack = unsafe { Started::end(part.into()) };
         if let Some(process) = header.process() {
             process.give_stack(header.stack_class().bytes());
         }
@@ -378,7 +378,7 @@ impl Context {
         let fiber = fiber.into_fiber();
         let header = fiber.header();
         TimeoutScope::disarm_all(header.scopes().get(), self);
-        self.unlink(header);
+        self.unlink(&header.started_part().links);
         self.at_rest.set(self.at_rest.get() + 1);
         if let Some(process) = header.process() {
             process.count_abandoned();
@@ -420,24 +420,25 @@ impl Context {
         self.at_rest.get()
     }
 
-    pub(crate) fn link(&self, header: &Header) {
-        let first = self.started.replace(header);
-        header.all_next.set(first);
-        header.all_prev.set(ptr::null());
+    pub(crate) fn link(&self, links: &Links, header: &Header) {
+        let first = self.started.replace(links);
+        links.fiber.set(header);
+        links.next.set(first);
+        links.prev.set(ptr::null());
         if let Some(first) = reach(first) {
-            first.all_prev.set(header);
+            first.prev.set(links);
         }
         self.started_count.set(self.started_count.get() + 1);
     }
 
-    pub(crate) fn unlink(&self, header: &Header) {
-        let (prev, next) = (header.all_prev.get(), header.all_next.get());
+    pub(crate) fn unlink(&self, links: &Links) {
+        let (prev, next) = (links.prev.get(), links.next.get());
         match reach(prev) {
             None => self.started.set(next),
-            Some(prev) => prev.all_next.set(next),
+            Some(prev) => prev.next.set(next),
         }
         if let Some(next) = reach(next) {
-            next.all_prev.set(prev);
+            next.prev.set(prev);
         }
         self.started_count.set(self.started_count.get() - 1);
     }
@@ -529,9 +530,10 @@ impl Context {
 
     /// Newest first. Whoever is given out may be taken out of the list meanwhile.
     pub(super) fn started_fibers(&self) -> impl Iterator<Item = &Header> {
-        iter::successors(reach(self.started.get()), |header| {
-            reach(header.all_next.get())
-        })
+        let links = iter::successors(reach(self.started.get()), |links| reach(links.next.get()));
+        // SAFETY: the list holds fibers that have not ended, whose blocks the runtime's reference
+        // keeps alive (I-3).
+        links.map(|links| unsafe { &*links.fiber.get() })
     }
 }
 
@@ -555,7 +557,8 @@ fn tell(context: &Context, header: &Header, what: &str) {
 impl Header {
     fn noted_waits(&self) -> Option<StoredWaits> {
         // SAFETY: noted for as long as it is there, and this is the home worker (I-12).
-        unsafe { self.waits().get().as_ref() }.copied()
+        let noted = unsafe { self.waits().get().as_ref() };
+        noted.copied().or_else(|| self.unstarted_waits())
     }
 
     fn stored_waits(&self) -> Option<Waits<'_>> {
@@ -608,8 +611,8 @@ fn forget_payload(unwind: &dyn Unwind, payload: Payload) {
     }
 }
 
-fn reach<'a>(header: *const Header) -> Option<&'a Header> {
-    // SAFETY: the list holds started fibers that have not ended, whose blocks the runtime's
-    // reference keeps alive (I-3).
-    unsafe { header.as_ref() }
+fn reach<'a>(links: *const Links) -> Option<&'a Links> {
+    // SAFETY: the list holds the links of fibers that have not ended, on their stacks or in their
+    // blocks, and they are taken out before they are gone (I-3).
+    unsafe { links.as_ref() }
 }

@@ -12,7 +12,11 @@ use super::{
     watch::AtEnd,
     when::When,
 };
-use crate::{context::Context, env::Unwind, operation::Operation};
+use crate::{
+    context::Context,
+    env::Unwind,
+    operation::{Operation, StoredWaits},
+};
 
 /// What differs between fibers of different closures.
 pub(crate) struct VTable {
@@ -20,6 +24,8 @@ pub(crate) struct VTable {
     pub(crate) begin: Option<fn(NonNull<Header>, &Context) -> bool>,
     /// What it waits for before it starts.
     pub(crate) waiting_for: fn(NonNull<Header>) -> &'static str,
+    /// Who could end that, if it is known.
+    pub(crate) waits: fn(NonNull<Header>) -> Option<StoredWaits>,
     /// Runs the closure, on the fiber's stack, and stores what came of it.
     pub(crate) run: fn(NonNull<Header>, &dyn Unwind),
     /// Whether dropping the closure runs any code.
@@ -49,6 +55,12 @@ pub(super) trait Body {
         "its first run"
     }
 
+    /// Who could end that wait, if it is known. Asked as [`Body::waiting_for`]; what it gives is
+    /// good for as long as it waits.
+    fn waits(&self) -> Option<StoredWaits> {
+        None
+    }
+
     /// Whether it can start now. If not, the fiber is parked, without a stack, and is asked again
     /// when it was woken. Asked on its home worker, outside of any fiber.
     fn begin(self: Pin<&mut Self>, _header: &Header, _context: &Context) -> bool {
@@ -71,7 +83,8 @@ impl<F: FnOnce() -> T, T> Body for Plain<F> {
 enum Slot<B: Body> {
     Body(B),
     Running,
-    Result(Result<B::Output, ExitReason>),
+    /// The reason in a box, for few have one.
+    Result(Result<B::Output, Box<ExitReason>>),
     Taken,
 }
 
@@ -86,6 +99,7 @@ impl<B: Body> Block<B> {
     const VTABLE: &'static VTable = &VTable {
         begin: if B::WAITS { Some(Self::begin) } else { None },
         waiting_for: Self::waiting_for,
+        waits: Self::waits,
         run: Self::run,
         drops_closure: mem::needs_drop::<B>(),
         fail: Self::fail,
@@ -131,6 +145,14 @@ impl<B: Body> Block<B> {
         }
     }
 
+    fn waits(header: NonNull<Header>) -> Option<StoredWaits> {
+        // SAFETY: as in `waiting_for` (I-11).
+        match unsafe { &*Self::place(header) } {
+            Slot::Body(body) => body.waits(),
+            _ => None,
+        }
+    }
+
     fn run(header: NonNull<Header>, unwind: &dyn Unwind) {
         let Slot::Body(body) = Self::replace(header, Slot::Running) else {
             unreachable!("a fiber is started once");
@@ -157,12 +179,13 @@ impl<B: Body> Block<B> {
             Ok(_) => mem::needs_drop::<B::Output>(),
             Err(reason) => matches!(reason, ExitReason::Panicked(_)),
         };
+        let wrong = result.as_ref().err();
         let at_end = match drops || fiber.has_values() {
             true => AtEnd::Drops,
             false => AtEnd::Over,
         };
-        fiber.tell_result(at_end, result.as_ref().err());
-        Self::replace(header, Slot::Result(result));
+        fiber.tell_result(at_end, wrong);
+        Self::replace(header, Slot::Result(result.map_err(Box::new)));
     }
 
     fn fail(header: NonNull<Header>, reason: ExitReason) {
@@ -173,7 +196,7 @@ impl<B: Body> Block<B> {
             false => AtEnd::NeverRan,
         };
         fiber.tell_result(at_end, Some(&reason));
-        let before = Self::replace(header, Slot::Result(Err(reason)));
+        let before = Self::replace(header, Slot::Result(Err(Box::new(reason))));
         if fiber.rests() {
             // Its frames are there, and may name what it inherited.
             return mem::forget(before);
@@ -184,7 +207,9 @@ impl<B: Body> Block<B> {
 
     fn discard(header: NonNull<Header>) {
         let slot = Self::replace(header, Slot::Taken);
-        if let Slot::Result(Err(ExitReason::Panicked(panic))) = &slot {
+        if let Slot::Result(Err(reason)) = &slot
+            && let ExitReason::Panicked(panic) = &**reason
+        {
             // SAFETY: who discards a result holds a reference to the block (I-3).
             let fiber = unsafe { header.as_ref() };
             panic.report(&fiber.handle());
@@ -224,7 +249,7 @@ impl<T> Copy for TakeResult<T> {}
 impl<T> TakeResult<T> {
     fn of<B: Body<Output = T>>() -> Self {
         Self(|header| match Block::<B>::replace(header, Slot::Taken) {
-            Slot::Result(result) => Some(result),
+            Slot::Result(result) => Some(result.map_err(|reason| *reason)),
             _ => None,
         })
     }
@@ -275,10 +300,11 @@ impl Spawn {
                 slot: UnsafeCell::new(Slot::Body(body)),
             },
         );
-        let block = NonNull::from(Box::leak(block)).cast();
+        let block: NonNull<Header> = NonNull::from(Box::leak(block)).cast();
+        // For `Header::this`.
+        block.as_ptr().expose_provenance();
         // Two references: the handle's and the runtime's.
         let handle = JoinHandle::new(Fiber::from_raw(block), TakeResult::of::<B>());
-        handle.fiber().header().set_this(block);
         (Runnable::from_raw(block), handle)
     }
 }

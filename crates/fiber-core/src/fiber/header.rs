@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, sync::Arc};
 use core::{
-    cell::Cell,
+    cell::{Cell, UnsafeCell},
     mem::{self, ManuallyDrop},
     panic::Location,
     ptr::{self, NonNull},
@@ -20,7 +20,7 @@ use super::{
     reason::Reason,
     runnable::Runnable,
     started::Started,
-    wake::{Inbox, WakeWord},
+    wake::{Home, WakeWord},
     watch::{AtEnd, ExitWatcher},
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
     operation::{Latch, StoredWaits},
     primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering},
     process::{Membership, Record, Stage, Whose, whose},
-    spin::SpinLock,
+    spin,
     stack::Frames,
     timeout::TimeoutScope,
 };
@@ -45,9 +45,11 @@ struct Level;
 
 impl Level {
     const NONE: u8 = 0;
-    const CANCELLED: u8 = 1;
-    const KILLED: u8 = 2;
-    const ABANDONED: u8 = 3;
+    /// Somebody is about to ask it for the first time, and says why.
+    const ASKING: u8 = 1;
+    const CANCELLED: u8 = 2;
+    const KILLED: u8 = 3;
+    const ABANDONED: u8 = 4;
 }
 
 /// The bit of a mask that keeps off a kill, too.
@@ -97,7 +99,7 @@ impl Attributes {
 /// | fields | touched by |
 /// |---|---|
 /// | `refs`, `wake`, `token`, `wakes`, `cancel`, `started` | anyone, atomics |
-/// | `reason` | anyone, under its lock; written before `cancel` is set, once |
+/// | `reason` | written once, by who has set `cancel` to `ASKING`; read by anyone once it is higher |
 /// | `finished`, `panicked`, `claims`, `exit` | anyone, atomics |
 /// | `next` | whoever has the fiber in a queue |
 /// | `id` | written by whoever launches or starts it, once; read by anyone |
@@ -114,33 +116,27 @@ pub(crate) struct Header {
     pub(super) wakes: AtomicU32,
     /// How it was asked to end, a `Level`.
     cancel: AtomicU8,
-    reason: SpinLock<Reason>,
+    reason: UnsafeCell<Reason>,
     started: AtomicBool,
     pub(super) finished: AtomicBool,
     pub(super) panicked: AtomicBool,
     /// Who owes the result its drop, see `join`.
     pub(super) claims: AtomicU8,
     pub(super) next: AtomicPtr<Self>,
-    /// The whole block, closure and all, which a reference to the header does not reach.
-    this: Cell<Option<NonNull<Self>>>,
-    pub(super) home: Cell<Option<NonNull<dyn Inbox>>>,
+    pub(super) home: Cell<Option<NonNull<Home>>>,
     /// 0 until it has one.
     id: AtomicU64,
     process: Cell<Option<Membership>>,
     /// Whether it was abandoned and rests.
     rests: Cell<bool>,
     mask: Cell<u32>,
-    scopes: Cell<*const TimeoutScope>,
     /// Whether it has ever held a lock, or tried to, so that others may wait for it.
     has_held: Cell<bool>,
-    /// What it waits for: in the frame of its wait, or beside its operation if it has no stack.
+    /// Who could end its wait: in the frame of that, or beside its edge if it has no stack.
     waits: Cell<*const StoredWaits>,
     /// At the top of its stack, while it has one.
     started_part: Cell<Option<NonNull<Started>>>,
     inherited: Inherited,
-    /// Links of the home worker's list of started fibers.
-    pub(crate) all_prev: Cell<*const Self>,
-    pub(crate) all_next: Cell<*const Self>,
     pub(super) vtable: &'static VTable,
     pub(crate) exit: Latch,
     spawned_at: &'static Location<'static>,
@@ -173,25 +169,21 @@ impl Header {
             token: AtomicBool::new(false),
             wakes: AtomicU32::new(0),
             cancel: AtomicU8::new(Level::NONE),
-            reason: SpinLock::new(Reason::default()),
+            reason: UnsafeCell::new(Reason::default()),
             started: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             claims: AtomicU8::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
-            this: Cell::new(None),
             home: Cell::new(None),
             id: AtomicU64::new(0),
             process: Cell::new(attributes.process),
             rests: Cell::new(false),
             mask: Cell::new(0),
-            scopes: Cell::new(ptr::null()),
             has_held: Cell::new(false),
             waits: Cell::new(ptr::null()),
             started_part: Cell::new(None),
             inherited: Inherited::from_caller(),
-            all_prev: Cell::new(ptr::null()),
-            all_next: Cell::new(ptr::null()),
             vtable,
             exit: Latch::new(),
             spawned_at: attributes.spawned_at,
@@ -203,8 +195,12 @@ impl Header {
         }
     }
 
-    pub(super) fn set_this(&self, this: NonNull<Self>) {
-        self.this.set(Some(this));
+    /// The whole block, closure and all, which a reference to the header does not reach.
+    #[inline]
+    fn this(&self) -> NonNull<Self> {
+        // The address was exposed when the block was made.
+        let this = ptr::with_exposed_provenance_mut(ptr::from_ref(self).addr());
+        NonNull::new(this).expect("a reference is not null")
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -257,7 +253,7 @@ impl Header {
     }
 
     /// Fixes the home worker, at the first run (I-11).
-    pub(crate) fn set_home(&self, home: NonNull<dyn Inbox>) {
+    pub(crate) fn set_home(&self, home: NonNull<Home>) {
         self.home.set(Some(home));
     }
 
@@ -280,8 +276,10 @@ impl Header {
     pub(crate) fn queue_at_home(&self) {
         let home = self.home.get().expect("a parked fiber has been started");
         // SAFETY: the fiber is suspended and nobody else may queue it, so its runtime, which
-        // waits for all of its fibers, is alive, and the inbox keeps itself alive from here (I-11).
-        let inbox = unsafe { home.as_ref() };
+        // waits for all of its fibers, is alive (I-11).
+        let inbox = unsafe { home.as_ref() }.inbox;
+        // SAFETY: as above, and the inbox keeps itself alive from here (I-11).
+        let inbox = unsafe { inbox.as_ref() };
         let mut fiber = Some(self.runnable());
         Context::with(|context| {
             if let Some(context) = context.filter(|context| context.is_home(home))
@@ -298,13 +296,12 @@ impl Header {
     /// The right to run it, which a suspended fiber leaves behind: taken by whoever queues the
     /// fiber, and by nobody else.
     pub(crate) fn runnable(&self) -> Runnable {
-        Runnable::from_raw(self.this.get().expect("set when the block was made"))
+        Runnable::from_raw(self.this())
     }
 
     /// A new handle.
     pub(crate) fn handle(&self) -> Fiber {
-        let this = self.this.get().expect("set when the block was made");
-        let borrowed = ManuallyDrop::new(Fiber::from_raw(this));
+        let borrowed = ManuallyDrop::new(Fiber::from_raw(self.this()));
         Fiber::clone(&borrowed)
     }
 
@@ -343,12 +340,28 @@ impl Header {
     }
 
     fn raise(&self, level: u8, reason: Reason) {
-        let mut first = self.reason.lock();
-        if !self.is_cancelled() {
-            *first = reason;
+        let mut spins = 0;
+        loop {
+            let asking = self.cancel.compare_exchange(
+                Level::NONE,
+                Level::ASKING,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            );
+            match asking {
+                Ok(_) => {
+                    // SAFETY: nobody else writes it, and nobody reads it before the store (I-9).
+                    unsafe { *self.reason.get() = reason };
+                    self.cancel.store(level, Ordering::Release);
+                    break;
+                }
+                Err(Level::ASKING) => spin::relax(&mut spins),
+                Err(_) => {
+                    self.cancel.fetch_max(level, Ordering::AcqRel);
+                    break;
+                }
+            }
         }
-        self.cancel.fetch_max(level, Ordering::AcqRel);
-        drop(first);
         self.wake();
     }
 
@@ -402,7 +415,9 @@ impl Header {
 
     /// Why it was cancelled, if it was.
     pub(crate) fn cancel_reason(&self) -> Option<Reason> {
-        self.is_cancelled().then(|| self.reason.lock().clone())
+        // SAFETY: who sees it cancelled sees the reason, which nobody writes any more (I-9).
+        self.is_cancelled()
+            .then(|| unsafe { &*self.reason.get() }.clone())
     }
 
     /// From what the innermost mask protects the fiber. 0: from nothing, there is none. n + 1: from
@@ -412,8 +427,10 @@ impl Header {
         &self.mask
     }
 
+    /// The parts of its work that may end by themselves. Of one that has started.
+    #[inline]
     pub(crate) fn scopes(&self) -> &Cell<*const TimeoutScope> {
-        &self.scopes
+        &self.started_part().scopes
     }
 
     /// Of one that runs.
@@ -432,7 +449,8 @@ impl Header {
         &self.refs
     }
 
-    /// What it is parked for, if it is known who could end that; or null.
+    /// What it is parked for, if it is known who could end that; or null. Of one without a stack
+    /// only what the graph is to know.
     pub(crate) fn waits(&self) -> &Cell<*const StoredWaits> {
         &self.waits
     }
@@ -458,10 +476,17 @@ impl Header {
 
     /// What it waits for. On its own worker, or for whoever has the unstarted fiber.
     pub(crate) fn waiting_for(&self) -> &'static str {
-        match (self.try_started_part(), self.this.get()) {
-            (Some(started), _) => started.waiting_for.get(),
-            (None, Some(this)) => (self.vtable.waiting_for)(this),
-            (None, None) => "its first run",
+        match self.try_started_part() {
+            Some(started) => started.waiting_for.get(),
+            None => (self.vtable.waiting_for)(self.this()),
+        }
+    }
+
+    /// Who could end what it waits for, if that is known and it has no stack. On its own worker.
+    pub(crate) fn unstarted_waits(&self) -> Option<StoredWaits> {
+        match self.try_started_part() {
+            Some(_) => None,
+            None => (self.vtable.waits)(self.this()),
         }
     }
 
@@ -501,7 +526,7 @@ impl Header {
     /// there is no part that could run out of time.
     #[inline]
     pub(crate) fn is_undisturbed(&self) -> bool {
-        self.cancel.load(Ordering::Acquire) == Level::NONE && self.scopes.get().is_null()
+        self.cancel.load(Ordering::Acquire) == Level::NONE && self.scopes().get().is_null()
     }
 
     /// Why the fiber should unwind at its next point, masks aside.
@@ -516,7 +541,7 @@ impl Header {
 
     fn interrupt_below(&self, mask: u32) -> Option<Interrupt> {
         let level = self.cancel.load(Ordering::Acquire);
-        if level != Level::NONE {
+        if level >= Level::CANCELLED {
             if self.process_is_abandoned() {
                 return Some(Interrupt::Abandon);
             }
@@ -525,7 +550,8 @@ impl Header {
             }
         }
         let mask = mask & !SHIELD;
-        TimeoutScope::outermost_expired(self.scopes.get(), mask).map(Interrupt::Expired)
+        let scopes = self.try_started_part()?.scopes.get();
+        TimeoutScope::outermost_expired(scopes, mask).map(Interrupt::Expired)
     }
 
     pub(crate) fn set_yielder(&self, yielder: &Yielder<Resume, ()>) {
@@ -595,6 +621,6 @@ impl Layout {
 
 #[cfg(not(loom))]
 const _: () = assert!(
-    size_of::<Header>() <= 240,
+    size_of::<Header>() <= 184,
     "most fibers are nothing but this"
 );

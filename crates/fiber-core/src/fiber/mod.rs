@@ -50,5 +50,6 @@ pub(crate) use self::{
     header::{Header, SHIELD},
     layout::Layout,
     panics::watch as watch_panic,
-    started::Started,
+    started::{Links, Started},
+    wake::Home,
 };

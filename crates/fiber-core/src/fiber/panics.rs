@@ -19,7 +19,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{
     any::{Any, TypeId},
     cell::Cell,
-    fmt,
+    fmt, mem,
 };
 
 use super::{handle::Fiber, header::Header};
@@ -229,7 +229,11 @@ impl Notes {
     /// Nobody asks for them any more.
     #[inline]
     pub(super) fn forget_all(&self) {
-        drop(self.0.take());
+        let notes = self.0.take();
+        match notes.capacity() {
+            0 => mem::forget(notes),
+            _ => drop(notes),
+        }
     }
 
     fn add(&self, note: Note) {

@@ -5,6 +5,7 @@
 
 use core::{
     cell::{Cell, UnsafeCell},
+    marker::PhantomPinned,
     mem::ManuallyDrop,
     ptr::{self, NonNull},
 };
@@ -12,10 +13,30 @@ use core::{
 use corosensei::Yielder;
 
 use super::{
-    header::{FiberCoroutine, Resume},
+    header::{FiberCoroutine, Header, Resume},
     panics::Notes,
 };
-use crate::{local::Own, stack::OwnedStack};
+use crate::{local::Own, stack::OwnedStack, timeout::TimeoutScope};
+
+/// A fiber's place in its worker's list of those that have started, or wait for that without a
+/// stack. Touched by the home worker only (I-11).
+pub(crate) struct Links {
+    pub(crate) prev: Cell<*const Self>,
+    pub(crate) next: Cell<*const Self>,
+    pub(crate) fiber: Cell<*const Header>,
+    _pinned: PhantomPinned,
+}
+
+impl Links {
+    pub(super) const fn new() -> Self {
+        Self {
+            prev: Cell::new(ptr::null()),
+            next: Cell::new(ptr::null()),
+            fiber: Cell::new(ptr::null()),
+            _pinned: PhantomPinned,
+        }
+    }
+}
 
 /// The part of a fiber that goes with its stack. Touched by the home worker only (I-11).
 pub(crate) struct Started {
@@ -24,6 +45,8 @@ pub(crate) struct Started {
     pub(super) yielder: Cell<*const Yielder<Resume, ()>>,
     /// What all of this lies on.
     stack: OwnedStack,
+    pub(crate) links: Links,
+    pub(super) scopes: Cell<*const TimeoutScope>,
     pub(super) waiting_for: Cell<&'static str>,
     /// The address of what unwinds it, if that is a cancel or a timeout rather than a panic; or 0.
     pub(super) interrupted: Cell<usize>,
@@ -38,6 +61,8 @@ impl Started {
             coroutine: UnsafeCell::new(ManuallyDrop::new(coroutine)),
             yielder: Cell::new(ptr::null()),
             stack,
+            links: Links::new(),
+            scopes: Cell::new(ptr::null()),
             waiting_for: Cell::new("its first run"),
             interrupted: Cell::new(0),
             notes: Notes::new(),

@@ -11,6 +11,9 @@
 //! A fiber that is woken between announcing `PARKED` and switching out cannot be resumed too
 //! early: only its home worker resumes it (I-11), and that worker is busy switching it out.
 
+use alloc::sync::Arc;
+use core::ptr::NonNull;
+
 use crate::primitive::{AtomicU32, Ordering};
 
 use super::{header::Header, runnable::Runnable};
@@ -34,6 +37,20 @@ pub unsafe trait Inbox: Send + Sync {
     ///
     /// [`Context::look_for_lost`]: crate::Context::look_for_lost
     fn fiber_lost(&self) {}
+}
+
+/// What the fibers of a worker know of it, wherever they are woken: one word each.
+pub(crate) struct Home {
+    pub(super) inbox: NonNull<dyn Inbox>,
+}
+
+impl Home {
+    /// Of the worker behind this inbox, which lives as long as this.
+    pub(crate) fn new(inbox: &Arc<dyn Inbox>) -> Self {
+        Self {
+            inbox: NonNull::from_ref(&**inbox),
+        }
+    }
 }
 
 /// The word that says whether a fiber is parked.

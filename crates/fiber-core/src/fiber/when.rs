@@ -15,7 +15,7 @@
 use alloc::boxed::Box;
 use core::{mem, pin::Pin, ptr};
 
-use super::{block::Body, header::Header};
+use super::{block::Body, header::Header, started::Links};
 use crate::{
     context::Context,
     operation::{
@@ -52,11 +52,12 @@ enum Stage {
 /// What others reach while it waits.
 struct Wait {
     cell: Option<WaitCell>,
-    /// Of its own, so that who waits for a partner only does not pay for what that does not need.
+    links: Links,
+    /// In a box, so that who waits for a partner only does not pay for what that does not need.
     besides: Option<Box<Besides>>,
 }
 
-/// What is noted of a wait for somebody's doing, or one that ends otherwise.
+/// What else may end it, and what the graph knows of it meanwhile.
 struct Besides {
     waits: Option<StoredWaits>,
     end: End,
@@ -87,6 +88,7 @@ impl<O: Operation, F> When<O, F> {
             then,
             wait: Wait {
                 cell: None,
+                links: Links::new(),
                 besides: None,
             },
         }
@@ -113,6 +115,17 @@ impl<O: Operation, F: FnOnce(O::Output) -> T, T> Body for When<O, F> {
         }
     }
 
+    fn waits(&self) -> Option<StoredWaits> {
+        let Stage::Waiting = self.outcome.stage else {
+            return None;
+        };
+        let is_limited = matches!(self.wait.end(), Some(End::Clock { .. }));
+        let waits = self.outcome.operation.waits();
+        // SAFETY: what it waits for lives as long as the operation, and who asks has done with it
+        // before the fiber is asked whether it can begin (I-12).
+        waits.map(|waits| unsafe { StoredWaits::new(waits, is_limited) })
+    }
+
     fn begin(self: Pin<&mut Self>, header: &Header, context: &Context) -> bool {
         // SAFETY: nothing is moved out of it here (I-12).
         let this = unsafe { self.get_unchecked_mut() };
@@ -136,7 +149,7 @@ impl<O: Operation, F: FnOnce(O::Output) -> T, T> Body for When<O, F> {
             Some(End::Nothing | End::Circle(_)) | None => {}
         }
         header.waits().set(ptr::null());
-        context.unlink(header);
+        context.unlink(&this.wait.links);
         true
     }
 }
@@ -150,7 +163,7 @@ fn first<O: Operation>(
 ) -> Stage {
     // Before anything else: from here on it may be woken, and whoever begins is unlinked.
     header.set_home(context.home());
-    context.link(header);
+    context.link(&wait.links, header);
     if header.is_cancelled() {
         return Stage::Lost;
     }
@@ -177,7 +190,7 @@ fn first<O: Operation>(
         },
         None => Edge::of(header, waits, cell).map_or(End::Nothing, End::Graph),
     };
-    if waits.is_some() || !matches!(end, End::Nothing) {
+    if !matches!(end, End::Nothing) {
         let besides = wait.besides.insert(Box::new(Besides { waits, end }));
         header
             .waits()

@@ -53,7 +53,7 @@ struct Slot {
 
 impl Slot {
     #[inline]
-    fn entry<'space>(self, _space: &'space IdSpace) -> &'space Entry {
+    fn entry(self, _space: &IdSpace) -> &Entry {
         // SAFETY: chunks live as long as their space, which is that of the shard (I-4).
         unsafe { self.entry.as_ref() }
     }
