@@ -275,3 +275,79 @@ impl fmt::Debug for RemoteQueue {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use alloc::{vec, vec::Vec};
+    use core::panic::Location;
+
+    use super::*;
+    use crate::fiber::{Attributes, JoinHandle, Spawn};
+
+    fn fibers<const N: usize>() -> ([Option<Runnable>; N], Vec<JoinHandle<()>>) {
+        let mut handles = Vec::new();
+        let fibers = core::array::from_fn(|_| {
+            // SAFETY: the closure borrows nothing and may be sent (I-11).
+            let (fiber, handle) =
+                unsafe { Spawn::fiber(|| (), Attributes::new(Location::caller())) };
+            handles.push(handle);
+            Some(fiber)
+        });
+        (fibers, handles)
+    }
+
+    fn drain(queue: &mut FiberQueue, handles: &[JoinHandle<()>]) -> Vec<usize> {
+        let left = core::iter::from_fn(|| queue.pop());
+        let place = |fiber: Runnable| handles.iter().position(|it| it.fiber() == fiber.fiber());
+        left.filter_map(place).collect()
+    }
+
+    #[test]
+    fn those_who_are_let_past_the_others_keep_their_own_order() {
+        let (mut fibers, handles) = fibers::<6>();
+        let mut queue = FiberQueue::new();
+        let positions = [
+            Position::Last,
+            Position::First,
+            Position::Next,
+            Position::First,
+            Position::Next,
+            Position::Last,
+        ];
+        for (fiber, position) in fibers.iter_mut().zip(positions) {
+            queue.push_past(fiber.take().expect("each once"), position);
+        }
+        assert_eq!(queue.len(), 6);
+        assert_eq!(drain(&mut queue, &handles), vec![3, 4, 1, 2, 0, 5]);
+    }
+
+    #[test]
+    fn who_is_let_past_behind_one_that_is_gone_is_the_first() {
+        let (mut fibers, handles) = fibers::<5>();
+        let mut next = fibers
+            .iter_mut()
+            .map(|fiber| fiber.take().expect("each once"));
+        let mut queue = FiberQueue::new();
+        let mut push = |queue: &mut FiberQueue, position| {
+            queue.push_past(next.next().expect("there are enough"), position);
+        };
+        push(&mut queue, Position::Last);
+        push(&mut queue, Position::First);
+        drop(queue.pop());
+        push(&mut queue, Position::Next);
+        push(&mut queue, Position::Next);
+        // The last one that was let past goes: who follows stands where it stood.
+        drop(queue.remove(1));
+        push(&mut queue, Position::Next);
+        assert_eq!(drain(&mut queue, &handles), vec![2, 4, 0]);
+        push_into_empty(&mut queue);
+    }
+
+    fn push_into_empty(queue: &mut FiberQueue) {
+        let (mut fibers, handles) = fibers::<2>();
+        for (fiber, position) in fibers.iter_mut().zip([Position::Next, Position::Last]) {
+            queue.push_past(fiber.take().expect("each once"), position);
+        }
+        assert_eq!(drain(queue, &handles), vec![0, 1]);
+    }
+}
