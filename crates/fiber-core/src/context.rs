@@ -25,7 +25,7 @@ use crate::{
     dice::Dice,
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, ThreadHooks, WorkerId, hooks},
     error::Stale,
-    fiber::{Bands, FiberQueue, Header, Home, Inbox, Links, Position, Priority, Reason, Runnable},
+    fiber::{Bands, FiberQueue, Header, Home, Inbox, Links, Position, Reason, Runnable},
     id::{Id, Namespace},
     inflight::Inflight,
     local::Locals,
@@ -41,16 +41,19 @@ mod drive;
 mod glance;
 mod life;
 mod probe;
+mod ready;
 mod refuse;
 mod stacks;
+mod started;
 
 pub(crate) use self::probe::Probe;
 use self::stacks::StackCache;
 pub use self::{
     drive::Turned,
     glance::{Glance, NEIGHBOURS_MAX, Neighbour},
-    life::{FiberReport, Resumed},
+    life::Resumed,
     stacks::StackUse,
+    started::FiberReport,
 };
 
 /// What a worker's scheduler does for its fibers. All of it happens on the worker's own thread.
@@ -100,9 +103,6 @@ pub enum Placement {
     /// On this worker.
     On(WorkerId),
 }
-
-/// Of so many fibers that spawn others in their first run, one has these stand behind all who wait.
-const BRANCHES_IN_A_ROW: u32 = 1024;
 
 /// Everything that a [`Context`] is made of.
 #[expect(missing_debug_implementations, reason = "parts of trait objects")]
@@ -511,104 +511,6 @@ impl Context {
 
     pub(crate) fn home(&self) -> NonNull<Home> {
         NonNull::from_ref(&*self.home)
-    }
-
-    /// Queues a fiber of this worker that was woken, or is new here.
-    #[inline]
-    pub fn ready(&self, fiber: Runnable) {
-        self.ready.borrow_mut().push(fiber);
-    }
-
-    /// Queues fibers of this worker, in order.
-    pub fn ready_all(&self, fibers: &mut FiberQueue) {
-        self.ready.borrow_mut().push_all(fibers);
-    }
-
-    /// Where the fiber that is spawned just now stands among those that wait to be started.
-    ///
-    /// What a fiber spawns in its first run, before it is switched out, goes before the others, in
-    /// its order: so a tree of fibers is worked off branch by branch, and as many of them hold
-    /// stacks at once as it is deep, not as many as it is wide. Of [`BRANCHES_IN_A_ROW`] such
-    /// fibers one has what it spawns stand behind all the others, so that a chain of them keeps
-    /// nobody out for ever. A simulator chooses among all who wait.
-    pub fn position_of_new(&self) -> Position {
-        let position = self.position.get();
-        if position != Position::First {
-            return position;
-        }
-        let branched = self.branched.get().wrapping_add(1);
-        self.branched.set(branched);
-        if self.has_chooser || branched.is_multiple_of(BRANCHES_IN_A_ROW) {
-            self.position.set(Position::Last);
-            return Position::Last;
-        }
-        self.position.set(Position::Next);
-        Position::First
-    }
-
-    /// Queues a new fiber of this worker, which nobody else may start.
-    pub fn ready_new(&self, fiber: Runnable) {
-        match self.position_of_new() {
-            Position::Last => self.ready(fiber),
-            position => self.branches.borrow_mut().push_past(fiber, position),
-        }
-    }
-
-    pub(crate) fn requeue(&self, fiber: &Header) {
-        self.ready(fiber.runnable());
-    }
-
-    /// How many fibers are ready, new ones among them.
-    #[inline]
-    pub fn ready_len(&self) -> usize {
-        self.ready.borrow().len() + self.branches.borrow().len()
-    }
-
-    /// How many fibers are ready, by priority, but for those of [`Context::branch_lens`].
-    #[inline]
-    pub fn ready_lens(&self) -> [usize; 3] {
-        self.ready.borrow().lens()
-    }
-
-    /// Whether there are new fibers that go before the ready ones.
-    #[inline]
-    pub fn has_branches(&self) -> bool {
-        !self.branches.borrow().is_empty()
-    }
-
-    /// How many new fibers go before the ready ones, by priority.
-    #[inline]
-    pub fn branch_lens(&self) -> [usize; 3] {
-        self.branches.borrow().lens()
-    }
-
-    /// Whether a fiber is ready.
-    #[inline]
-    pub fn has_ready(&self) -> bool {
-        self.ready_len() != 0
-    }
-
-    /// Takes the next ready fiber of this priority: the oldest, or a simulator's choice.
-    ///
-    /// # Safety
-    /// What it gives stays on this thread, and goes to [`Context::resume`] or
-    /// [`Context::ready`] of this worker (I-11).
-    #[inline]
-    pub unsafe fn take_ready(&self, priority: Priority) -> Option<Runnable> {
-        const NEXT: Site = Site::new("sched.next");
-        if !self.has_chooser {
-            return self.ready.borrow_mut().pop(priority);
-        }
-        let index = self.choose(NEXT, self.ready_lens()[priority.index()]);
-        self.ready.borrow_mut().remove(priority, index)
-    }
-
-    /// Takes the next new fiber of this priority that goes before the ready ones.
-    ///
-    /// # Safety
-    /// As [`Context::take_ready`].
-    pub unsafe fn take_branch(&self, priority: Priority) -> Option<Runnable> {
-        self.branches.borrow_mut().pop(priority)
     }
 }
 

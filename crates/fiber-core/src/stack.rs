@@ -164,7 +164,8 @@ unsafe impl corosensei::stack::Stack for Frames {
     }
 }
 
-/// Where frames begin: below the header and what a started fiber has, and as far as the stack's colour says.
+/// Where frames begin: below the header and what a started fiber has, and as far as the stack's
+/// colour says.
 pub(crate) fn begin(memory: &StackMemory) -> NonZeroUsize {
     let base = memory.base().addr().get();
     let colour = base / memory.class().bytes() % COLOURS;

@@ -93,8 +93,8 @@ impl Bands {
         }
     }
 
-    /// Takes the first one of this priority: the one that waits longest, unless others were let past
-    /// it.
+    /// Takes the first one of this priority: the one that waits longest, unless others were let
+    /// past it.
     #[inline]
     pub fn pop(&mut self, priority: Priority) -> Option<Runnable> {
         self.queues[priority.index()].pop()

@@ -4,13 +4,8 @@ use alloc::boxed::Box;
 use core::{cell::UnsafeCell, mem, pin::Pin, ptr::NonNull};
 
 use super::{
-    exit::ExitReason,
-    handle::Fiber,
-    header::{Attributes, Header},
-    join::JoinHandle,
-    runnable::Runnable,
-    watch::AtEnd,
-    when::When,
+    attributes::Attributes, exit::ExitReason, handle::Fiber, header::Header, join::JoinHandle,
+    runnable::Runnable, watch::AtEnd, when::When,
 };
 use crate::{
     context::Context,

@@ -11,6 +11,7 @@ use core::{
 use corosensei::{Coroutine, Yielder};
 
 use super::{
+    attributes::Attributes,
     bands::Priority,
     block::VTable,
     exit::{ExitReason, Interrupt},
@@ -55,58 +56,19 @@ impl Level {
 /// The bit of a mask that keeps off a kill, too.
 pub(crate) const SHIELD: u32 = 1 << 31;
 
-/// What is fixed about a fiber before it starts.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Attributes {
-    /// A name for reports.
-    pub name: Option<Box<str>>,
-    /// How large a stack it gets at its first run.
-    pub stack: StackClass,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// Whose it is, where it was admitted; of the runtime's first process if this says nothing.
-    pub process: Option<Membership>,
-    /// Whether it may borrow from the frame of another fiber of its process, which waits for its
-    /// end: then nobody is told of an end by which its own frames stay.
-    pub borrows: bool,
-    /// Whether it sees to what is left when the run is over: then it is not cancelled for that.
-    pub outlives: bool,
-    /// Where it was spawned.
-    pub spawned_at: &'static Location<'static>,
-    /// Who is told when it has ended, besides those who wait for it.
-    pub watcher: Option<Arc<dyn ExitWatcher>>,
-}
-
-impl Attributes {
-    /// No name, the default stack, the normal priority.
-    pub const fn new(spawned_at: &'static Location<'static>) -> Self {
-        Self {
-            name: None,
-            stack: StackClass::K256,
-            priority: Priority::Normal,
-            process: None,
-            borrows: false,
-            outlives: false,
-            spawned_at,
-            watcher: None,
-        }
-    }
-}
-
 /// Everything about a fiber but its closure and result.
 ///
 /// | fields | touched by |
 /// |---|---|
 /// | `refs`, `wake`, `token`, `wakes`, `cancel`, `started` | anyone, atomics |
-/// | `reason` | written once, by who has set `cancel` to `ASKING`; read by anyone once it is higher |
+/// | `reason` | written once, by who has set `cancel` to `ASKING`; read once that is higher |
 /// | `finished`, `panicked`, `claims`, `exit` | anyone, atomics |
 /// | `next` | whoever has the fiber in a queue |
 /// | `id` | written by whoever launches or starts it, once; read by anyone |
 /// | `inherited` | whoever has the fiber: its spawner, then its home worker |
 /// | `process` | whoever has the fiber: its spawner, then its home worker |
 /// | `home` | written before the fiber can be parked; then read by anyone |
-/// | `rare`, `spawned_at`, `stack_class`, `priority`, `borrows`, `outlives`, `vtable` | read only |
+/// | `rare`, `vtable`, and from `spawned_at` on all | read only |
 /// | the rest, and what lies with its stack, see [`Started`] | the home worker only |
 pub(crate) struct Header {
     pub(super) refs: Handles,

@@ -11,6 +11,7 @@
 //! closure, later the result. While a fiber is unstarted it has no stack and may be moved between
 //! workers; once started it never changes its OS thread (I-11).
 
+mod attributes;
 mod bands;
 mod block;
 mod exit;
@@ -32,11 +33,11 @@ mod watch;
 mod when;
 
 pub use self::{
+    attributes::Attributes,
     bands::{Bands, Priority},
     block::Spawn,
     exit::ExitReason,
     handle::Fiber,
-    header::Attributes,
     join::{JoinHandle, JoinOperation},
     panics::{PanicLocation, PanicPayload},
     queue::{FiberQueue, Position, RemoteQueue},

@@ -85,7 +85,7 @@ pub unsafe trait Operation {
     /// What performing it gives.
     type Output;
 
-    /// What a parked performer waits for, for reports.
+    /// What a parked performer waits for, for reports. It only reads: a signal handler may ask.
     fn name(&self) -> &'static str;
 
     /// What comes before anything is tried: the user's guards, which may park and unwind. Asked
