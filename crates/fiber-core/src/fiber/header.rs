@@ -106,20 +106,13 @@ pub(crate) struct Header {
     priority: Priority,
     borrows: bool,
     outlives: bool,
+    watcher: Option<Arc<dyn ExitWatcher>>,
     rare: Option<Box<Rare>>,
 }
 
 /// What most fibers do not have.
 struct Rare {
-    name: Option<Box<str>>,
-    watcher: Option<Arc<dyn ExitWatcher>>,
-}
-
-impl Rare {
-    fn of(name: Option<Box<str>>, watcher: Option<Arc<dyn ExitWatcher>>) -> Option<Box<Self>> {
-        let has_any = name.is_some() || watcher.is_some();
-        has_any.then(|| Box::new(Self { name, watcher }))
-    }
+    name: Box<str>,
 }
 
 impl Header {
@@ -153,7 +146,8 @@ impl Header {
             priority: attributes.priority,
             borrows: attributes.borrows,
             outlives: attributes.outlives,
-            rare: Rare::of(attributes.name, attributes.watcher),
+            watcher: attributes.watcher,
+            rare: attributes.name.map(|name| Box::new(Rare { name })),
         }
     }
 
@@ -166,7 +160,7 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
-        self.rare.as_ref()?.name.as_deref()
+        self.rare.as_ref().map(|rare| &*rare.name)
     }
 
     /// Its name, or else that of its process. On its own worker.
@@ -357,14 +351,9 @@ impl Header {
     /// Tells whoever watches what came of it.
     #[inline(never)]
     pub(super) fn tell_result(&self, at_end: AtEnd, wrong: Option<&ExitReason>) {
-        if let Some(watcher) = self.watcher() {
+        if let Some(watcher) = &self.watcher {
             Arc::clone(watcher).result(at_end, wrong);
         }
-    }
-
-    #[inline]
-    fn watcher(&self) -> Option<&Arc<dyn ExitWatcher>> {
-        self.rare.as_ref()?.watcher.as_ref()
     }
 
     pub(crate) fn borrows(&self) -> bool {
@@ -560,7 +549,7 @@ impl Header {
         }
         self.finished.store(true, Ordering::Release);
         self.exit.open();
-        if let Some(watcher) = self.watcher() {
+        if let Some(watcher) = &self.watcher {
             watcher.ended();
         }
     }
@@ -583,6 +572,6 @@ impl Layout {
 
 #[cfg(not(loom))]
 const _: () = assert!(
-    size_of::<Header>() <= 184,
+    size_of::<Header>() <= 200,
     "most fibers are nothing but this"
 );
