@@ -141,7 +141,10 @@ fn kill_masses(
         drop(lock.try_lock());
     }
     look();
-    let addresses = traces.addresses.lock().unwrap().clone();
+    let mut addresses = traces.addresses.lock().unwrap().clone();
+    // A port that one of the dead has left may have been given to one who came later.
+    addresses.sort_unstable();
+    addresses.dedup();
     let again = addresses.iter().map(TcpListener::bind);
     let again: Vec<_> = again.collect::<Result<_, _>>().unwrap();
     drop(again);
