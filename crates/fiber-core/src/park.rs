@@ -179,6 +179,10 @@ impl Context {
         self.assert_may_suspend("yield");
         fiber.wait_for("its turn");
         self.count_yield();
+        if self.owed().is_some() {
+            // Whoever that wakes is ready, and so comes before the caller.
+            self.pay_debt();
+        }
         self.requeue(fiber);
         // SAFETY: as in `park` (I-11); it is queued, and resumed only after it is out.
         unsafe { self.switch_out(fiber, self.is_unwinding()) };

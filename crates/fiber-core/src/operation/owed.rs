@@ -3,7 +3,8 @@
 //! What a fiber lets go of cannot be taken by another one of its worker before it is switched out.
 //! Often it has taken the same thing again by then, and the other one would only run to find that
 //! out. So it may owe the wake: if it takes back what it has let go of, the debt is forgiven; else
-//! its worker pays as soon as the fiber has come back, however that is.
+//! its worker pays as soon as the fiber has come back, however that is. One that stays ready pays
+//! before it is queued, so that it lets the other one run first.
 
 use core::{mem, ptr, ptr::NonNull};
 
@@ -11,7 +12,7 @@ use crate::{context::Context, fiber::Header};
 
 /// What has a wake put off.
 pub trait Debt: Sync {
-    /// Wakes whoever is to be woken. Called by the worker, outside of its fibers: must not wait.
+    /// Wakes whoever is to be woken. Called on the worker that owes it: must not wait.
     fn pay(&self);
 }
 
@@ -53,7 +54,8 @@ pub(super) unsafe fn owe(debt: &dyn Debt, waiter: &Header) -> bool {
 }
 
 impl Context {
-    /// Pays what the fiber has owed that has just come back.
+    /// Pays what the fiber owes that has just come back, or is about to be queued.
+    #[cold]
     pub(crate) fn pay_debt(&self) {
         let Some(debt) = self.owed() else { return };
         self.set_owed(None);

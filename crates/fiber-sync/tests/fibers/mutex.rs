@@ -103,6 +103,22 @@ fn a_waiter_is_woken_when_the_holder_is_switched_out_without_the_lock_however_th
 }
 
 #[test]
+fn a_holder_that_unlocks_and_lets_others_run_comes_behind_the_one_that_waited() {
+    run(|| {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let guard = order.lock().unwrap();
+        let waiters = five_waiters(&order);
+        drop(guard);
+        yield_now();
+        order.lock().unwrap().push(HOG);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        assert_eq!(order.lock().unwrap().first(), Some(&0));
+    });
+}
+
+#[test]
 fn a_holder_that_has_let_go_of_two_locks_wakes_who_waits_for_each() {
     run(|| {
         let orders = [(); 2].map(|()| Arc::new(Mutex::new(Vec::new())));
