@@ -18,8 +18,12 @@ const DOUBTS: u8 = 4;
 /// How many more short sleeps it takes then, at first and at the most.
 const PENALTY_MIN: i16 = 16;
 const PENALTY_MAX: i16 = 1024;
-/// How often it looks: some microseconds, about what it costs to fall asleep and be called.
+/// How often it looks: some tens of microseconds, about what it costs to fall asleep and be called.
 pub(crate) const LOOKS: u32 = 1024;
+/// How often where the host may have answers, which are not seen meanwhile.
+pub(crate) const LOOKS_BESIDE_REQUESTS: u32 = 256;
+/// Nobody lingers whose next moment is as near as this.
+pub(crate) const SOON: Duration = Duration::from_micros(50);
 
 /// What a worker remembers of its sleeps.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use fiber_core::{
 use crate::{
     counters::Counters,
     error::RunFault,
-    linger::{LOOKS, Linger},
+    linger::{LOOKS, LOOKS_BESIDE_REQUESTS, Linger, SOON},
     local::Local,
     report::ParkedFiber,
     rounds::Rounds,
@@ -444,15 +444,25 @@ impl<'worker> Turn<'worker> {
     /// Looks a little longer for what others send, where that pays; true if something has come.
     fn linger(&mut self) -> bool {
         // What was staged is for the host at once.
-        if !self.linger.pays() || self.context.has_staged() {
+        if !self.linger.pays() || self.context.has_staged() || self.is_due_soon() {
             return false;
         }
-        let found = (0..LOOKS).any(|_| {
+        let looks = match self.context.inflight() {
+            0 => LOOKS,
+            _ => LOOKS_BESIDE_REQUESTS,
+        };
+        let found = (0..looks).any(|_| {
             hint::spin_loop();
             self.has_work()
         });
         self.linger.lingered(found);
         found
+    }
+
+    /// Whether a moment comes that somebody waits for while one lingers.
+    fn is_due_soon(&self) -> bool {
+        let deadline = self.local.wheel.borrow().next_deadline();
+        deadline.is_some_and(|deadline| deadline <= self.context.now() + SOON)
     }
 
     /// Nothing here can happen by itself any more; if that is so everywhere, it is over.

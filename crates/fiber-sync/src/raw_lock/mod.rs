@@ -10,7 +10,8 @@
 //! A waiter of the holder's own worker cannot run before the holder is switched out. So the holder
 //! only owes it the wake ([`Debt`]): if it has taken the lock again by then, that one sleeps on as
 //! if the window had not been open. A waiter is owed its wake `DEBTS_MAX` times, and then handed
-//! the lock.
+//! the lock. Each time the count of those who pass it by begins anew: its own worker is busy with
+//! the holder all that time.
 //!
 //! ```text
 //!         lock                  another one waits
