@@ -9,7 +9,7 @@
 //! its budget up.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::{array, hint, iter, mem};
+use core::{array, cell::Cell, hint, iter, mem};
 
 use fiber_core::{
     context::{Context, Resumed},
@@ -56,6 +56,8 @@ pub(crate) struct Turn<'worker> {
     /// Whether it has risen, and what it was called for may be left to others.
     risen: bool,
     rounds: Rounds,
+    /// Whether of a band's new fibers only those were started that go before others.
+    only_branches: [Cell<bool>; 3],
     linger: Linger,
     /// Until when it is known whether the worker was busy.
     accounted: Instant,
@@ -78,6 +80,7 @@ impl<'worker> Turn<'worker> {
             told_asleep: false,
             risen: false,
             rounds: Rounds::default(),
+            only_branches: array::from_fn(|_| Cell::new(false)),
             linger: Linger::default(),
             accounted: context.now(),
             accounted_resumes: 0,
@@ -273,13 +276,18 @@ impl<'worker> Turn<'worker> {
         let quotas = self.rounds.plan(ready, new, max);
         let mut run = 0;
         for (priority, quota) in Priority::ALL.into_iter().zip(quotas) {
-            let first = match run {
+            let mut behind = quota.unstarted;
+            if behind > 0 {
                 // The most urgent that wait: what is left of the round is for their branches.
-                0 if quota.unstarted > 0 => self.run_branches(priority, max - quota.ready),
-                _ => self.run_branches(priority, quota.unstarted),
-            };
-            let behind = quota.unstarted.saturating_sub(first);
-            run += first;
+                let room = if run == 0 { max - quota.ready } else { behind };
+                let only = &self.only_branches[priority.index()];
+                // Branches may go on for ever: every other time somebody behind them starts, too.
+                let kept = usize::from(only.get() && unstarted[priority.index()] > 0);
+                let first = self.run_branches(priority, room - kept);
+                behind = behind.saturating_sub(first).max(kept);
+                only.set(behind == 0);
+                run += first;
+            }
             run += self.run_band(priority, quota.ready);
             run += self.run_unstarted(priority, behind);
         }

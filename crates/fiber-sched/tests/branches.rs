@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use fiber_core::script::ScriptEnv;
-use fiber_sched::{Runtime, scope, spawn, yield_now};
+use fiber_sched::{Runtime, scope, spawn, spawn_any, yield_now};
 
 fn run<T: Send>(main: impl FnOnce() -> T + Send) -> T {
     Runtime::builder(ScriptEnv::new())
@@ -98,4 +98,35 @@ fn a_chain_of_fibers_keeps_nobody_from_starting() {
     });
     let steps = steps.load(Ordering::SeqCst);
     assert!(steps <= 2048, "it had to wait for {steps} others");
+}
+
+#[test]
+fn two_chains_of_fibers_keep_nobody_from_starting() {
+    let (steps, over) = (Arc::default(), Arc::default());
+    run(|| {
+        go_on(&steps, &over);
+        go_on(&steps, &over);
+        let over = Arc::clone(&over);
+        spawn(move || over.store(true, Ordering::SeqCst))
+            .join()
+            .unwrap();
+    });
+    let steps = steps.load(Ordering::SeqCst);
+    assert!(steps <= 4096, "it had to wait for {steps} others");
+}
+
+#[test]
+fn chains_of_fibers_keep_nobody_from_starting_whom_others_could_take() {
+    let (steps, over) = (Arc::default(), Arc::default());
+    run(|| {
+        go_on(&steps, &over);
+        go_on(&steps, &over);
+        go_on(&steps, &over);
+        let over = Arc::clone(&over);
+        spawn_any(move || over.store(true, Ordering::SeqCst))
+            .join()
+            .unwrap();
+    });
+    let steps = steps.load(Ordering::SeqCst);
+    assert!(steps <= 4096, "it had to wait for {steps} others");
 }

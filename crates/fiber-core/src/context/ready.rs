@@ -11,7 +11,8 @@ use crate::{
     fiber::{FiberQueue, Header, Position, Priority, Runnable},
 };
 
-/// Of so many fibers that spawn others in their first run, one has these stand behind all who wait.
+/// Of so many fibers that spawn others in their first run, one has these stand behind all those
+/// that others have spawned so.
 const BRANCHES_IN_A_ROW: u32 = 1024;
 
 impl Context {
@@ -31,8 +32,9 @@ impl Context {
     /// What a fiber spawns in its first run, before it is switched out, goes before the others, in
     /// its order: so a tree of fibers is worked off branch by branch, and as many of them hold
     /// stacks at once as it is deep, not as many as it is wide. Of [`BRANCHES_IN_A_ROW`] such
-    /// fibers one has what it spawns stand behind all the others, so that a chain of them keeps
-    /// nobody out for ever. A simulator chooses among all who wait.
+    /// fibers one has what it spawns stand behind what others have spawned so, so that chains of
+    /// them keep nobody out for ever, however many there are. A simulator chooses among all who
+    /// wait.
     pub fn position_of_new(&self) -> Position {
         let position = self.position.get();
         if position != Position::First {
@@ -40,12 +42,15 @@ impl Context {
         }
         let branched = self.branched.get().wrapping_add(1);
         self.branched.set(branched);
-        if self.has_chooser || branched.is_multiple_of(BRANCHES_IN_A_ROW) {
-            self.position.set(Position::Last);
-            return Position::Last;
-        }
-        self.position.set(Position::Next);
-        Position::First
+        let (this, others) = if self.has_chooser {
+            (Position::Last, Position::Last)
+        } else if branched.is_multiple_of(BRANCHES_IN_A_ROW) {
+            (Position::Behind, Position::Behind)
+        } else {
+            (Position::First, Position::Next)
+        };
+        self.position.set(others);
+        this
     }
 
     /// Queues a new fiber of this worker, which nobody else may start.

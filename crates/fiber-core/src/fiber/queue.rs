@@ -29,6 +29,8 @@ pub enum Position {
     First,
     /// Behind the one that came before it, which was let past the others; first if that is gone.
     Next,
+    /// Behind all who were let past the others; behind all the others where they are in one queue.
+    Behind,
 }
 
 // SAFETY: it owns rights to run, which may be sent, and reaches the links only through `&mut`
@@ -73,7 +75,7 @@ impl FiberQueue {
     /// them before it.
     pub fn push_past(&mut self, fiber: Runnable, position: Position) {
         let before = match position {
-            Position::Last => return self.push(fiber),
+            Position::Last | Position::Behind => return self.push(fiber),
             Position::First => None,
             Position::Next => NonNull::new(self.let_past),
         };
