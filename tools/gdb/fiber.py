@@ -71,8 +71,12 @@ class Fiber:
         self.id = f"{bits >> 32}.{bits & 0xFFFF}" if bits else "none"
         rare, started = word(header + at["rare"]), word(header + at["started"])
         self.name = text(rare + at["name"]) if rare else None
-        self.waiting_for = text(started + at["waiting_for"])
         self.is_parked = struct.unpack("<I", read(header + at["wake"], 4))[0] == PARKED
+        self.waiting_for, self.stacks, self.saved = "its first run, or has ended", places, None
+        if not started:
+            # Stopped just while it gets its stack or gives it back.
+            return
+        self.waiting_for = text(started + at["waiting_for"])
         own = word(started + at["stack_limit"])
         self.stacks = [(own if low < own < base else low, base) for low, base in places]
         self.saved = self.find_saved(started + at["coroutine"], at["coroutine_bytes"])
