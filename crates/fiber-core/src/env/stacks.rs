@@ -47,7 +47,7 @@ impl StackClass {
 ///
 /// ```text
 /// base   ─▶ ┌──────────────────────────┐  64-byte aligned, one past the highest byte
-///           │ header: 16 words, core's │  which fiber runs here, for the overflow report
+///           │ header: 32 words, core's │  which fiber runs here, for the overflow report
 ///           ├──────────────────────────┤
 ///           │ frames, growing down     │
 /// limit  ─▶ ├──────────────────────────┤  lowest byte that may be touched
