@@ -31,7 +31,7 @@ impl Context {
     ///
     /// What a fiber spawns in its first run, before it is switched out, goes before the others, in
     /// its order: so a tree of fibers is worked off branch by branch, and as many of them hold
-    /// stacks at once as it is deep, not as many as it is wide. Of [`BRANCHES_IN_A_ROW`] such
+    /// stacks at once as it is deep, not as many as it is wide. Of 1024 such
     /// fibers one has what it spawns stand behind what others have spawned so, so that chains of
     /// them keep nobody out for ever, however many there are. A simulator chooses among all who
     /// wait.
