@@ -189,7 +189,9 @@ pub(super) fn notes(columns: &[Column], rows: &[Row]) -> String {
         for (column, cell) in columns.iter().zip(&row.cells) {
             if let Some(failure) = &cell.failure {
                 let (name, title) = (row.name, column.title);
-                let _ = writeln!(text, "- {name}, {title}: {failure}");
+                // What a program says at its end may name places of this machine.
+                let short = failure.split_inclusive(": ").take(2).collect::<String>();
+                let _ = writeln!(text, "- {name}, {title}: {}", short.trim_end_matches(": "));
             }
         }
     }
