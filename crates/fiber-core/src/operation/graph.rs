@@ -5,12 +5,12 @@
 //! ```
 //!
 //! The fibers that wait are entered here, each with a node in its own frame, or in its block if it
-//! has not started. Who is about to wait
-//! enters itself and looks where the edges lead, both under one lock: so of the fibers of a circle
-//! the last one sees all the others, whichever workers they are on, and it alone is told. An edge
-//! ends at a resource, and its holders are asked at that moment: a lock that was handed over
-//! meanwhile has another holder, or none. An edge whose fiber was given what it waits for, or was
-//! cancelled, and has not run since, is none any more: it may be one holder of several by now.
+//! has not started. Who is about to wait enters itself and looks where the edges lead, both under
+//! one lock: so of the fibers of a circle the last one sees all the others, whichever workers they
+//! are on, and it alone is told. An edge ends at a resource, and its holders are asked at that
+//! moment: a lock that was handed over meanwhile has another holder, or none. An edge whose fiber
+//! was given what it waits for, or was cancelled, and has not run since, is none any more, the
+//! searcher's own no less than others': it may be one holder of several by now.
 //!
 //! Not entered are fibers that nobody can wait for: that have never held a lock, and whose handle
 //! is gone.
@@ -156,7 +156,7 @@ impl WaitGraph {
         }
     }
 
-    /// Enters `edge`, unless it closes a circle.
+    /// Enters `edge`, unless it closes a circle that nothing opens again.
     ///
     /// # Safety
     /// The edge is the calling fiber's own, or that of one that its worker is about to park; it and
@@ -169,7 +169,10 @@ impl WaitGraph {
             self.grow();
             edges = self.edges.lock();
         }
-        if let Some(deadlock) = edges.search(&edge) {
+        // Who was cancelled since it has looked last does not wait for anybody.
+        if edge.is_waiting()
+            && let Some(deadlock) = edges.search(&edge)
+        {
             return Err(deadlock);
         }
         edges.insert(&edge);

@@ -1,12 +1,12 @@
 //! Waiting in a circle, which is an error of the one that would close it.
 
 use alloc::{borrow::ToOwned, sync::Arc, vec::Vec};
-use core::time::Duration;
+use core::{pin::Pin, time::Duration};
 
 use fiber::{
     ExitReason, FiberBuilder, JoinHandle,
-    core::operation::{Deadlock, perform},
-    mask, scope, sleep, spawn,
+    core::operation::{Deadlock, Operation, Published, WaitCell, Waits, perform},
+    current, mask, scope, sleep, spawn,
     sync::{
         Barrier, LockError, Mutex, RwLock,
         channel::{broadcast, watch},
@@ -130,6 +130,78 @@ fn one_that_was_cancelled_is_in_no_circle() {
         let waiter = spawn(move || drop(other.lock().unwrap()));
         yield_now();
         waiter.cancel();
+        assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
+        drop(held);
+    });
+}
+
+/// Waits for what `of` waits for, and does `meanwhile` when that is about to begin.
+struct Begins<O, F> {
+    of: O,
+    meanwhile: F,
+}
+
+impl<O: Operation, F: Fn()> Begins<O, F> {
+    fn of(self: Pin<&mut Self>) -> Pin<&mut O> {
+        // SAFETY: pinned as this is, and nothing takes it out.
+        unsafe { self.map_unchecked_mut(|this| &mut this.of) }
+    }
+}
+
+// SAFETY: all but a function that is called is the other's, which keeps its promises.
+unsafe impl<O: Operation, F: Fn()> Operation for Begins<O, F> {
+    type Output = O::Output;
+
+    fn name(&self) -> &'static str {
+        self.of.name()
+    }
+
+    fn waits(&self) -> Option<Waits<'_>> {
+        (self.meanwhile)();
+        self.of.waits()
+    }
+
+    fn try_now(&mut self) -> Option<u16> {
+        self.of.try_now()
+    }
+
+    unsafe fn publish(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+        // SAFETY: the caller's promise.
+        unsafe { self.of().publish(cell, base) }
+    }
+
+    fn look_again(self: Pin<&mut Self>, cell: &WaitCell, base: u16) -> Published {
+        self.of().look_again(cell, base)
+    }
+
+    fn retract(self: Pin<&mut Self>, winner: Option<u16>) {
+        self.of().retract(winner);
+    }
+
+    unsafe fn finish(self: Pin<&mut Self>, arm: u16) -> Self::Output {
+        // SAFETY: the caller's promise.
+        unsafe { self.of().finish(arm) }
+    }
+
+    fn refuse(self: Pin<&mut Self>, deadlock: Deadlock) -> Self::Output {
+        self.of().refuse(deadlock)
+    }
+}
+
+#[test]
+fn one_that_is_cancelled_as_it_begins_to_wait_is_in_no_circle() {
+    on_both(|| {
+        let mutex = Arc::new(Mutex::new(()));
+        let held = mutex.lock().unwrap();
+        let other = Arc::clone(&mutex);
+        let waiter = spawn(move || {
+            // The other waits for this one by then, or will do so.
+            let begins = Begins {
+                of: other.lock_operation(),
+                meanwhile: || current().unwrap().cancel(),
+            };
+            drop(begins.perform().unwrap());
+        });
         assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));
         drop(held);
     });
