@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use fiber_core::script::ScriptEnv;
-use fiber_sched::{Runtime, scope, spawn, spawn_any, yield_now};
+use fiber_sched::{JoinHandle, Runtime, scope, spawn, spawn_any, yield_now};
 
 fn run<T: Send>(main: impl FnOnce() -> T + Send) -> T {
     Runtime::builder(ScriptEnv::new())
@@ -86,47 +86,39 @@ fn go_on(steps: &Arc<AtomicUsize>, over: &Arc<AtomicBool>) {
     }
 }
 
-#[test]
-fn a_chain_of_fibers_keeps_nobody_from_starting() {
+/// How far so many chains have come when one has run that was spawned behind them.
+fn steps_before(
+    chains: usize,
+    spawn_it: impl FnOnce(Arc<AtomicBool>) -> JoinHandle<()> + Send,
+) -> usize {
     let (steps, over) = (Arc::default(), Arc::default());
     run(|| {
-        go_on(&steps, &over);
-        let over = Arc::clone(&over);
-        spawn(move || over.store(true, Ordering::SeqCst))
-            .join()
-            .unwrap();
+        (0..chains).for_each(|_| go_on(&steps, &over));
+        spawn_it(Arc::clone(&over)).join().unwrap();
     });
-    let steps = steps.load(Ordering::SeqCst);
-    assert!(steps <= 2048, "it had to wait for {steps} others");
+    steps.load(Ordering::SeqCst)
 }
 
 #[test]
-fn two_chains_of_fibers_keep_nobody_from_starting() {
-    let (steps, over) = (Arc::default(), Arc::default());
-    run(|| {
-        go_on(&steps, &over);
-        go_on(&steps, &over);
-        let over = Arc::clone(&over);
-        spawn(move || over.store(true, Ordering::SeqCst))
-            .join()
-            .unwrap();
-    });
-    let steps = steps.load(Ordering::SeqCst);
-    assert!(steps <= 4096, "it had to wait for {steps} others");
+fn chains_of_fibers_keep_nobody_from_starting() {
+    for chains in [1, 2, 3] {
+        let one = |over: Arc<AtomicBool>| spawn(move || over.store(true, Ordering::SeqCst));
+        let steps = steps_before(chains, one);
+        assert!(
+            steps <= 4096,
+            "it had to wait for {steps} of {chains} chains"
+        );
+    }
 }
 
 #[test]
 fn chains_of_fibers_keep_nobody_from_starting_whom_others_could_take() {
-    let (steps, over) = (Arc::default(), Arc::default());
-    run(|| {
-        go_on(&steps, &over);
-        go_on(&steps, &over);
-        go_on(&steps, &over);
-        let over = Arc::clone(&over);
-        spawn_any(move || over.store(true, Ordering::SeqCst))
-            .join()
-            .unwrap();
-    });
-    let steps = steps.load(Ordering::SeqCst);
-    assert!(steps <= 4096, "it had to wait for {steps} others");
+    for chains in [1, 2, 3] {
+        let one = |over: Arc<AtomicBool>| spawn_any(move || over.store(true, Ordering::SeqCst));
+        let steps = steps_before(chains, one);
+        assert!(
+            steps <= 4096,
+            "it had to wait for {steps} of {chains} chains"
+        );
+    }
 }

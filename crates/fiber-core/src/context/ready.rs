@@ -31,10 +31,9 @@ impl Context {
     ///
     /// What a fiber spawns in its first run, before it is switched out, goes before the others, in
     /// its order: so a tree of fibers is worked off branch by branch, and as many of them hold
-    /// stacks at once as it is deep, not as many as it is wide. Of 1024 such
-    /// fibers one has what it spawns stand behind what others have spawned so, so that chains of
-    /// them keep nobody out for ever, however many there are. A simulator chooses among all who
-    /// wait.
+    /// stacks at once as it is deep, not as many as it is wide. Of 1024 such fibers one has what it
+    /// spawns stand behind what others have spawned so, so that chains of them keep nobody out for
+    /// ever, however many there are. A simulator chooses among all who wait.
     pub fn position_of_new(&self) -> Position {
         let position = self.position.get();
         if position != Position::First {

@@ -120,7 +120,7 @@ impl RawLock {
             match locked {
                 Ok(_) => {
                     if owed {
-                        forgive_debt();
+                        forgive_debt(self);
                     }
                     return true;
                 }
