@@ -18,6 +18,7 @@ use core::{
     panic::Location,
     ptr::{self, NonNull},
     sync::atomic::{Ordering, compiler_fence},
+    time::Duration,
 };
 
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
     process::{Membership, Record, Refused, Whose},
     registry::Shard,
     request::{Completion, RawDescriptor},
-    timer::TimerNode,
+    timer::{self, TimerNode},
 };
 
 mod drive;
@@ -133,6 +134,10 @@ pub struct Context {
     env: SharedEnv,
     hooks: &'static ThreadHooks,
     has_chooser: bool,
+    /// See [`Clock::slack`](crate::env::Clock::slack).
+    slack: Duration,
+    /// What the clock has shown last.
+    seen: Cell<Instant>,
     can_unwind: bool,
     dice: Dice,
     worker: WorkerId,
@@ -195,6 +200,8 @@ impl Context {
         Self {
             hooks: parts.env.hooks(),
             has_chooser: parts.env.chooser().is_some(),
+            slack: parts.env.slack(),
+            seen: Cell::new(parts.env.now()),
             can_unwind: parts.env.can_unwind(),
             dice: Dice::new(&*parts.env),
             env: parts.env,
@@ -328,7 +335,15 @@ impl Context {
 
     /// The world's clock, read now.
     pub fn now(&self) -> Instant {
-        self.env.now()
+        let now = self.env.now();
+        self.seen.set(now);
+        now
+    }
+
+    /// When a wait ends that is to end at `deadline`, which was computed just now if it is near:
+    /// together with others that end close to it, as far as the host's clock allows.
+    pub(crate) fn end_of_wait(&self, deadline: Instant) -> Instant {
+        timer::round(deadline, self.seen.get(), self.slack)
     }
 
     /// The stack of fibers that do not say otherwise.

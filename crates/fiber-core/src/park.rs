@@ -317,6 +317,10 @@ fn park_for(deadline: Option<Instant>) {
 
 /// Blocks the calling fiber, or the calling thread, for at least `span`.
 ///
+/// A fiber sleeps up to a 64th of `span` longer, and at most as much as its host's
+/// [`Clock::slack`](crate::env::Clock::slack), a millisecond on Linux: so those that end near each
+/// other are woken at once. The same holds for every limit of time.
+///
 /// # Cancellation
 /// A cancelled fiber unwinds here.
 pub fn sleep(span: Duration) {

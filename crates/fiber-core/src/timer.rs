@@ -6,6 +6,7 @@ use core::{
     marker::PhantomPinned,
     pin::Pin,
     ptr::{self, NonNull},
+    time::Duration,
 };
 
 use crate::{context::Context, env::Instant, fiber::Header};
@@ -109,6 +110,23 @@ impl fmt::Debug for TimerNode {
     }
 }
 
+/// How small a part of a wait it may last longer.
+const PART: u32 = 64;
+
+/// The first moment not before `deadline` that all waits of about that length have in common: later
+/// by `slack` at the most, and by a small part of the time from `now` on.
+pub(crate) fn round(deadline: Instant, now: Instant, slack: Duration) -> Instant {
+    let later = (deadline.saturating_since(now) / PART)
+        .min(slack)
+        .as_nanos();
+    let Some(bits) = later.checked_ilog2() else {
+        return deadline;
+    };
+    let below = (1_u64 << bits.min(63)) - 1;
+    let up = deadline.as_nanos().checked_add(below);
+    up.map_or(deadline, |up| Instant::from_nanos(up & !below))
+}
+
 /// An armed node; disarmed when this is dropped, in whatever way the frame is left (I-12).
 pub(crate) struct Armed<'frame> {
     node: Pin<&'frame TimerNode>,
@@ -116,14 +134,15 @@ pub(crate) struct Armed<'frame> {
 }
 
 impl<'frame> Armed<'frame> {
-    /// Arms `node` for the running `fiber`.
+    /// Arms `node` for the running `fiber`, and for `deadline` or a bit later, see
+    /// [`Clock::slack`](crate::env::Clock::slack).
     pub(crate) fn new(
         node: Pin<&'frame TimerNode>,
         context: &'frame Context,
         fiber: &'frame Header,
         deadline: Instant,
     ) -> Self {
-        node.deadline.set(deadline);
+        node.deadline.set(context.end_of_wait(deadline));
         node.fiber.set(fiber);
         node.fired.set(false);
         node.armed.set(true);
@@ -137,5 +156,48 @@ impl<'frame> Armed<'frame> {
 impl Drop for Armed<'_> {
     fn drop(&mut self) {
         self.node.disarm(self.context);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounded(deadline: u64, now: u64, slack: Duration) -> u64 {
+        let at = Instant::from_nanos;
+        round(at(deadline), at(now), slack).as_nanos()
+    }
+
+    #[test]
+    fn a_wait_ends_never_early_and_at_most_a_64th_or_the_slack_later() {
+        let slack = Duration::from_millis(1);
+        for bits in 0..64 {
+            for now in [0, 1, 12_345, (1 << bits) - 1] {
+                let deadline = (1_u64 << bits).wrapping_mul(3) / 2;
+                let late = rounded(deadline, now, slack) - deadline;
+                assert!(
+                    late <= deadline.saturating_sub(now) / 64,
+                    "{deadline} {late}"
+                );
+                assert!(late <= 1_000_000, "{deadline} {late}");
+            }
+        }
+    }
+
+    #[test]
+    fn waits_of_about_a_second_end_together_and_short_ones_by_themselves() {
+        let slack = Duration::from_millis(1);
+        let second = |nanos| rounded(1_000_000_000 + nanos, nanos, slack);
+        assert_eq!(second(1_000), second(100_000));
+        assert_eq!(rounded(1_000_060, 1_000_000, slack), 1_000_060);
+    }
+
+    #[test]
+    fn without_slack_each_wait_ends_at_its_own_moment() {
+        for deadline in [0, 1, 999_999_999, u64::MAX - 1, u64::MAX] {
+            assert_eq!(rounded(deadline, 0, Duration::ZERO), deadline);
+        }
+        let most = Duration::from_nanos(u64::MAX);
+        assert_eq!(rounded(u64::MAX, 0, most), u64::MAX);
     }
 }

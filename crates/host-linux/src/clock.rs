@@ -6,6 +6,10 @@ use fiber_core::env::{Clock, Instant, WallTime};
 
 use crate::{linux::Linux, sys::process};
 
+/// A processor that sleeps until a moment and wakes costs tens of microseconds: with many timers
+/// that is what they cost.
+const SLACK: Duration = Duration::from_millis(1);
+
 impl Clock for Linux {
     fn now(&self) -> Instant {
         now()
@@ -17,6 +21,10 @@ impl Clock for Linux {
 
     fn cpu(&self) -> Duration {
         process::clock(libc::CLOCK_THREAD_CPUTIME_ID)
+    }
+
+    fn slack(&self) -> Duration {
+        SLACK
     }
 }
 

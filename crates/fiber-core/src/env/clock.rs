@@ -15,6 +15,14 @@ pub trait Clock {
 
     /// CPU time that the calling worker's thread has used. A simulator answers its virtual cost.
     fn cpu(&self) -> Duration;
+
+    /// How much later than its moment a wait may end, besides for want of a processor: those that
+    /// end near each other then end at once, and the worker is woken once for all of them. A short
+    /// wait is not held up by more than a 64th of it, whatever this says. Zero, as in a simulator:
+    /// each ends at its own moment. Asked once by each worker.
+    fn slack(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A point of the monotonic clock of one host, in nanoseconds from that host's origin.

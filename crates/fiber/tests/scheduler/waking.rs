@@ -1,10 +1,15 @@
-//! What it takes to wake a fiber that lives on another worker, in counted calls of the kernel.
+//! What it takes to wake a fiber that lives on another worker, in counted calls of the kernel, and
+//! many fibers that sleep.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use fiber::{
-    FiberBuilder, JoinHandle, Runtime, Stats, WorkerId, sync::channel::rendezvous, yield_now,
+    FiberBuilder, JoinHandle, Runtime, Stats, WorkerId, core::time::now, sleep_until, spawn,
+    sync::channel::rendezvous, yield_now,
 };
 
 use crate::support::{Count, on_linux};
@@ -96,5 +101,26 @@ fn a_worker_that_sleeps_is_rung_up_no_more_than_once_for_each_message() {
         // Each trip has two messages; starting and joining the fibers wakes, too.
         assert!(rung <= 2 * ROUND_TRIPS + 10, "{after}");
         assert!(rung + needless >= ROUND_TRIPS, "{after}");
+    });
+}
+
+#[test]
+fn sleepers_that_end_near_each_other_wake_their_worker_once() {
+    on_linux(1, || {
+        let start = now() + Duration::from_millis(500);
+        let sleepers: Vec<_> = (0..1000)
+            .map(|number| {
+                let end = start + Duration::from_micros(100) * number;
+                spawn(move || {
+                    sleep_until(end);
+                    assert!(now() >= end);
+                })
+            })
+            .collect();
+        for sleeper in sleepers {
+            sleeper.join().unwrap();
+        }
+        let sleeps = stats().workers[0].sleeps;
+        assert!(sleeps < 400, "{sleeps} times, to wake 1000 within 100 ms");
     });
 }
