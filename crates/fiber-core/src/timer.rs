@@ -69,18 +69,6 @@ impl TimerNode {
         &self.links
     }
 
-    /// Called by the wheel, at the node's worker, when the deadline has passed and the node was
-    /// taken out: the fiber looks at its condition again.
-    pub fn expire(&self) {
-        self.armed.set(false);
-        self.fired.set(true);
-        // SAFETY: an armed node lies in a frame of its fiber, which is suspended in it and so
-        // alive (I-12).
-        if let Some(fiber) = unsafe { self.fiber.get().as_ref() } {
-            fiber.wake();
-        }
-    }
-
     /// Takes it out of the wheel of its worker, which is `context`, if it is in there.
     pub(crate) fn disarm(&self, context: &Context) {
         if self.armed.replace(false) {
@@ -88,6 +76,13 @@ impl TimerNode {
             // has just said (I-12).
             unsafe { context.schedule().disarm(self) };
         }
+    }
+
+    /// Whose it is.
+    fn fiber(&self) -> Option<&Header> {
+        // SAFETY: an armed node lies in a frame or the block of its fiber, which is suspended in
+        // its wait and so alive (I-12).
+        unsafe { self.fiber.get().as_ref() }
     }
 
     pub(crate) fn has_fired(&self) -> bool {
@@ -107,6 +102,30 @@ impl fmt::Debug for TimerNode {
             .field("deadline", &self.deadline.get())
             .field("armed", &self.armed.get())
             .finish_non_exhaustive()
+    }
+}
+
+/// Called by the wheel's worker when the deadlines of these nodes have passed and they were taken
+/// out: their fibers look at their conditions again.
+///
+/// # Safety
+/// Each was armed at this worker, and nothing has run since that could have disarmed it (I-12).
+pub unsafe fn expire(nodes: &[NonNull<TimerNode>]) {
+    for node in nodes {
+        // SAFETY: an armed node stays in place, by the caller's promise (I-12).
+        let node = unsafe { node.as_ref() };
+        node.armed.set(false);
+        node.fired.set(true);
+        // Fetched for all before the first is woken, which no load is done ahead of.
+        if let Some(fiber) = node.fiber() {
+            fiber.look_at();
+        }
+    }
+    for node in nodes {
+        // SAFETY: as above: a wake runs nothing of its fiber (I-12).
+        if let Some(fiber) = unsafe { node.as_ref() }.fiber() {
+            fiber.wake();
+        }
     }
 }
 

@@ -9,12 +9,13 @@
 //! its budget up.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::{array, cell::Cell, hint, iter, mem};
+use core::{array, cell::Cell, hint, iter, mem, ptr::NonNull};
 
 use fiber_core::{
     context::{Context, Resumed},
     env::{HostFault, Instant, Site, Wait, WorkerId},
     fiber::{Priority, Reason, Runnable},
+    timer,
 };
 
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 
 /// How many fibers are resumed before the host gets its turn.
 const RESUMES: usize = 128;
+/// How many timers expire at once.
+const DUE_AT_ONCE: usize = 16;
 /// After how many turns without a wait a worker's time is accounted for, or so many fibers, each of
 /// which may have run for long.
 const ACCOUNT_TURNS: u64 = 64;
@@ -222,10 +225,20 @@ impl<'worker> Turn<'worker> {
         }
         let now = self.context.now();
         loop {
-            let due = self.local.wheel.borrow_mut().pop_due(now);
-            let Some(node) = due else { return };
-            // SAFETY: it was in the wheel until just now, so it is in place (I-12).
-            unsafe { node.as_ref() }.expire();
+            let mut wheel = self.local.wheel.borrow_mut();
+            let (mut due, mut count) = ([NonNull::dangling(); DUE_AT_ONCE], 0);
+            while count < DUE_AT_ONCE
+                && let Some(node) = wheel.pop_due(now)
+            {
+                due[count] = node;
+                count += 1;
+            }
+            drop(wheel);
+            // SAFETY: they were in the wheel until just now, so each is in place (I-12).
+            unsafe { timer::expire(&due[..count]) };
+            if count < DUE_AT_ONCE {
+                return;
+            }
         }
     }
 

@@ -12,7 +12,7 @@
 //! early: only its home worker resumes it (I-11), and that worker is busy switching it out.
 
 use alloc::sync::Arc;
-use core::ptr::NonNull;
+use core::{hint, ptr::NonNull};
 
 use crate::primitive::{AtomicU32, Ordering};
 
@@ -96,6 +96,12 @@ impl WakeWord {
 }
 
 impl Header {
+    /// Has the processor fetch what a wake looks at first.
+    #[inline]
+    pub(crate) fn look_at(&self) {
+        hint::black_box(self.wake_word().is_parked());
+    }
+
     /// Makes the fiber look at its condition again: queues it if it is parked.
     ///
     /// The block is alive: the caller holds a handle, or the fiber is inside a wait that it cannot
