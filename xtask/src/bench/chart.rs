@@ -127,7 +127,7 @@ fn line(svg: &mut String, columns: &[Column], row: &Row, y: f64) {
     let mut marks = MARKS.iter();
     for (column, cell) in columns.iter().zip(&row.cells) {
         let (color, shape) = match column.role {
-            Role::Ours => continue,
+            Role::Ours | Role::Variant => continue,
             Role::Floor => (INK, Shape::Line),
             Role::Peer => *marks.next().unwrap_or(&MARKS[MARKS.len() - 1]),
         };
@@ -202,7 +202,7 @@ fn legend(svg: &mut String, columns: &[Column]) {
     let mut marks = MARKS.iter();
     for column in columns {
         match column.role {
-            Role::Ours => {}
+            Role::Ours | Role::Variant => {}
             Role::Floor => entry(svg, INK, Shape::Line, column.title),
             Role::Peer => {
                 let (color, shape) = *marks.next().unwrap_or(&MARKS[MARKS.len() - 1]);

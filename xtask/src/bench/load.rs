@@ -111,6 +111,7 @@ impl Server {
             command.args(["serve", protocol, &port]);
         }
         let child = command
+            .envs(program.told)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -18,6 +18,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(super) struct Program {
     pub(super) column: Column,
     pub(super) path: PathBuf,
+    /// What it is told by its environment.
+    pub(super) told: Option<(&'static str, &'static str)>,
     /// What it lists: names and numbers of workers.
     pub(super) workloads: Vec<(String, u16)>,
 }
@@ -31,6 +33,8 @@ struct Origin {
 enum Source {
     /// A program of `benches`, and the features that it needs.
     Cargo(&'static str, &'static str),
+    /// Our servers on the driver for systems without io_uring.
+    OnEpoll,
     /// The folder `benches/go`.
     Go,
     /// A server that is installed, for one protocol.
@@ -43,8 +47,9 @@ const fn origin(title: &'static str, role: Role, source: Source) -> Origin {
 }
 
 /// Ours first.
-const PROGRAMS: [Origin; 6] = [
-    origin("fiber", Role::Ours, Source::Cargo("fiber-bench", "")),
+const PROGRAMS: [Origin; 7] = [
+    origin("fiber", Role::Ours, Source::Cargo(OURS, "")),
+    origin("fiber, epoll", Role::Variant, Source::OnEpoll),
     origin("floor", Role::Floor, Source::Cargo("floor-bench", "")),
     origin("tokio", Role::Peer, Source::Cargo("tokio-bench", "peers")),
     origin("may", Role::Peer, Source::Cargo("may-bench", "may")),
@@ -53,6 +58,8 @@ const PROGRAMS: [Origin; 6] = [
 ];
 
 pub(super) const MEMCACHED: &str = "memcached";
+const OURS: &str = "fiber-bench";
+const ON_EPOLL: (&str, &str) = ("HOST_LINUX_IO", "poll");
 const LOAD: &str = "bench-load";
 
 /// Builds the programs, with peers or without, and the one that makes load.
@@ -93,6 +100,7 @@ impl Origin {
                 cargo_build(workspace, name, features)?;
                 workspace.release_program(name)
             }
+            Source::OnEpoll => workspace.release_program(OURS),
             Source::Go => match go_build(workspace)? {
                 Ok(path) => path,
                 Err(reason) => return Ok(Err(reason)),
@@ -108,6 +116,10 @@ impl Origin {
         let mut program = Program::new(column, path, Vec::new());
         let list = program.ask(&["list"])?;
         program.workloads = parse_list(&list).ok_or_else(|| program.misunderstood(&list))?;
+        if matches!(self.source, Source::OnEpoll) {
+            program.told = Some(ON_EPOLL);
+            program.workloads.retain(|(name, _)| name.starts_with("serve-"));
+        }
         Ok(Ok(program))
     }
 }
@@ -136,6 +148,7 @@ impl Program {
         Self {
             column,
             path,
+            told: None,
             workloads,
         }
     }

@@ -83,6 +83,8 @@ impl Cell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Ours,
+    /// Ours in another way: shown beside, and not compared.
+    Variant,
     /// What cannot be had for less.
     Floor,
     Peer,
