@@ -118,7 +118,9 @@ impl Origin {
         program.workloads = parse_list(&list).ok_or_else(|| program.misunderstood(&list))?;
         if matches!(self.source, Source::OnEpoll) {
             program.told = Some(ON_EPOLL);
-            program.workloads.retain(|(name, _)| name.starts_with("serve-"));
+            program
+                .workloads
+                .retain(|(name, _)| name.starts_with("serve-"));
         }
         Ok(Ok(program))
     }

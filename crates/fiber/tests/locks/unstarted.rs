@@ -179,13 +179,13 @@ fn one_that_was_cancelled_before_it_started_is_in_no_circle() {
         }
         drop(held);
         // Their blocks are free, and whoever looks for a circle does not come upon them.
-        let holds = spawn(|| {
+        let (tell, told) = oneshot::channel();
+        let holds = spawn(move || {
             let _held = mutex.lock().unwrap();
+            tell.send(()).unwrap();
             sleep(MS);
         });
-        while mutex.try_lock().is_ok() {
-            yield_now();
-        }
+        told.recv().unwrap();
         assert!(mutex.lock().is_ok());
         holds.join().unwrap();
     });
