@@ -75,7 +75,7 @@ impl Fiber {
 
     /// Whether it has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
-        self.header().finished.load(Ordering::Acquire)
+        self.header().has_finished()
     }
 
     /// Whether it has ended by a panic that no handle was told of.

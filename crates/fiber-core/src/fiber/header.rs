@@ -29,7 +29,7 @@ use crate::{
     env::{StackClass, Unwind},
     id::Id,
     local::Inherited,
-    operation::{Latch, StoredWaits},
+    operation::{Joiner, Latch, StoredWaits},
     primitive::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering},
     process::{Membership, Record, Stage, Whose, whose},
     spin,
@@ -62,7 +62,7 @@ pub(crate) const SHIELD: u32 = 1 << 31;
 /// |---|---|
 /// | `refs`, `wake`, `token`, `wakes`, `cancel`, `started` | anyone, atomics |
 /// | `reason` | written once, by who has set `cancel` to `ASKING`; read once that is higher |
-/// | `finished`, `panicked`, `claims`, `exit` | anyone, atomics |
+/// | `finished`, `panicked`, `claims`, `exit`, `joiner` | anyone, atomics |
 /// | `next` | whoever has the fiber in a queue |
 /// | `id` | written by whoever launches or starts it, once; read by anyone |
 /// | `inherited` | whoever has the fiber: its spawner, then its home worker |
@@ -101,6 +101,8 @@ pub(crate) struct Header {
     inherited: Inherited,
     pub(super) vtable: &'static VTable,
     pub(crate) exit: Latch,
+    /// Who waits for its end, as long as it has not waited for anybody itself.
+    joiner: Joiner,
     spawned_at: &'static Location<'static>,
     stack_class: StackClass,
     priority: Priority,
@@ -141,6 +143,7 @@ impl Header {
             inherited: Inherited::from_caller(),
             vtable,
             exit: Latch::new(),
+            joiner: Joiner::new(),
             spawned_at: attributes.spawned_at,
             stack_class: attributes.stack,
             priority: attributes.priority,
@@ -404,6 +407,15 @@ impl Header {
     /// only what the graph is to know.
     pub(crate) fn waits(&self) -> &Cell<*const StoredWaits> {
         &self.waits
+    }
+
+    pub(crate) fn joiner(&self) -> &Joiner {
+        &self.joiner
+    }
+
+    /// Whether it has ended, or was abandoned: it waits for nothing any more.
+    pub(crate) fn has_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
     }
 
     pub(crate) fn inherited(&self) -> &Inherited {

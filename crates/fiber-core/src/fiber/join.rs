@@ -268,6 +268,11 @@ impl Resource for Fiber {
             tell(Holder::new(self.id(), self.spawned_at()));
         }
     }
+
+    #[inline]
+    fn end_of(&self) -> Option<&Fiber> {
+        Some(self)
+    }
 }
 
 impl<T> fmt::Debug for JoinHandle<T> {

@@ -13,7 +13,9 @@
 //! searcher's own no less than others': it may be one holder of several by now.
 //!
 //! Not entered are fibers that nobody can wait for: that have never held a lock, and whose handle
-//! is gone.
+//! is gone. And who joins one that has never waited here closes no circle, nor does anybody else
+//! before that one waits: such an edge is held back, see `Joiner`, and is entered by that one,
+//! before its own.
 
 use alloc::{borrow::ToOwned, vec::Vec};
 use core::{
@@ -109,14 +111,43 @@ impl Edge {
         self.header().id().expect("who has no id is not entered")
     }
 
-    /// Written before the edge is entered, and wiped after it was taken out: both by the fiber's
-    /// worker, which had the lock of the graph in between, as the caller has.
-    fn waits(&self) -> Waits<'_> {
+    /// Written before the edge is entered or held back, and wiped after it was taken out: both by
+    /// the fiber's worker, which had the lock of the graph in between, as the caller has, unless
+    /// nobody has reached the edge.
+    #[inline]
+    fn stored(&self) -> &StoredWaits {
         // SAFETY: noted for as long as the edge is entered, beside it (I-12).
         let stored = unsafe { self.header().waits().get().as_ref() };
-        let stored = stored.expect("noted for as long as the edge is entered");
+        stored.expect("noted for as long as the edge is entered")
+    }
+
+    fn waits(&self) -> Waits<'_> {
         // SAFETY: the edge is entered, or is being, and what it leads to stays meanwhile (I-12).
-        unsafe { stored.get() }
+        unsafe { self.stored().get() }
+    }
+
+    /// The fiber whose end it leads to, and who waits for that.
+    #[inline]
+    fn joined(&self) -> Option<&Header> {
+        // SAFETY: the edge is entered, or is being, and what it leads to stays meanwhile (I-12).
+        unsafe { self.stored().joined() }
+    }
+
+    /// Whether it waits with the fiber that it leads to until that waits itself.
+    #[inline]
+    fn hold_back(&self) -> bool {
+        self.joined().is_some_and(|joined| {
+            // Before: so a circle is never held back as a whole, see `Joiner`.
+            self.header().joiner().close();
+            joined.joiner().hold_back(self)
+        })
+    }
+
+    /// Takes it back from there; false if it was entered meanwhile, or always.
+    #[inline]
+    fn take_back(&self) -> bool {
+        self.joined()
+            .is_some_and(|joined| joined.joiner().take_back(self, joined.has_finished()))
     }
 
     /// Waits out claims, whose holders have nothing to do with the graph.
@@ -156,27 +187,57 @@ impl WaitGraph {
         }
     }
 
+    /// One whose lock loom models.
+    #[cfg(loom)]
+    pub(super) fn modelled() -> Self {
+        let edges = Edges {
+            first: [ptr::null(); BUCKETS],
+            more: Vec::new(),
+            len: 0,
+            search: 0,
+        };
+        Self {
+            edges: SpinLock::new(edges),
+        }
+    }
+
+    /// How many edges are entered.
+    #[cfg(loom)]
+    pub(super) fn len(&self) -> usize {
+        self.edges.lock().len
+    }
+
     /// Enters `edge`, unless it closes a circle that nothing opens again.
     ///
     /// # Safety
     /// The edge is the calling fiber's own, or that of one that its worker is about to park; it and
     /// what it leads to, which is noted in the fiber's header, stay in place until what this gives
     /// was dropped, or [`WaitGraph::leave`] called instead (I-12).
+    #[inline]
     pub(crate) unsafe fn enter<'a>(&'a self, edge: Pin<&'a Edge>) -> Result<Entered<'a>, Deadlock> {
+        if !edge.hold_back() {
+            self.enter_now(&edge)?;
+        }
+        Ok(Entered { graph: self, edge })
+    }
+
+    #[inline(never)]
+    fn enter_now(&self, edge: &Edge) -> Result<(), Deadlock> {
         let mut edges = self.edges.lock();
         if edges.is_crowded() {
             drop(edges);
             self.grow();
             edges = self.edges.lock();
         }
+        edges.insert_joiners(edge);
         // Who was cancelled since it has looked last does not wait for anybody.
         if edge.is_waiting()
-            && let Some(deadlock) = edges.search(&edge)
+            && let Some(deadlock) = edges.search(edge)
         {
             return Err(deadlock);
         }
-        edges.insert(&edge);
-        Ok(Entered { graph: self, edge })
+        edges.insert(edge);
+        Ok(())
     }
 
     /// Makes more buckets. Memory is taken and given back without the lock.
@@ -193,13 +254,22 @@ impl WaitGraph {
         drop(edges);
     }
 
-    /// Takes `edge` out, if it was entered.
+    /// Takes `edge` out, if it was entered; what it leads to is still noted.
+    #[inline]
     pub(crate) fn leave(&self, edge: &Edge) {
+        if !edge.take_back() {
+            self.remove(edge);
+        }
+    }
+
+    #[inline(never)]
+    fn remove(&self, edge: &Edge) {
         self.edges.lock().remove(edge);
     }
 }
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.graph.leave(&self.edge);
     }
@@ -248,6 +318,18 @@ impl Edges {
         let bucket = self.bucket(edge.fiber());
         edge.next.set(*bucket);
         *bucket = edge;
+    }
+
+    /// Inserts the edges that were held back until the fiber of `edge` waits: those of who joins it,
+    /// of who joins that one, and so on. From here on they leave under the lock.
+    fn insert_joiners(&mut self, edge: &Edge) {
+        let mut at = edge.header().joiner().take();
+        // SAFETY: it stays where it is until it was taken back, which its fiber finds that it was
+        // not: then it needs the lock that the caller has (I-12).
+        while let Some(joiner) = unsafe { at.as_ref() } {
+            self.insert(joiner);
+            at = joiner.header().joiner().take();
+        }
     }
 
     fn remove(&mut self, edge: &Edge) {

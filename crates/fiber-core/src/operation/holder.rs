@@ -10,7 +10,11 @@ use core::{
     sync::atomic::{AtomicPtr, AtomicU64, Ordering},
 };
 
-use crate::{context::Context, id::Id};
+use crate::{
+    context::Context,
+    fiber::{Fiber, Header},
+    id::Id,
+};
 
 /// Something that fibers hold while others wait for it.
 pub trait Resource: Sync {
@@ -25,6 +29,11 @@ pub trait Resource: Sync {
     /// there is no other way: those of the other side of a channel. Their owners are not known. As
     /// quick as [`Resource::holders`].
     fn peers(&self) -> Option<usize> {
+        None
+    }
+
+    /// The fiber whose end it is, if it is that.
+    fn end_of(&self) -> Option<&Fiber> {
         None
     }
 
@@ -61,6 +70,8 @@ impl fmt::Debug for Waits<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct StoredWaits {
     resource: NonNull<dyn Resource>,
+    /// The fiber whose end that is.
+    joined: Option<NonNull<Header>>,
     site: &'static Location<'static>,
     only_holders: bool,
     is_limited: bool,
@@ -71,6 +82,7 @@ impl StoredWaits {
     ///
     /// # Safety
     /// What is waited for stays alive while this can be reached (I-12).
+    #[inline]
     pub(crate) unsafe fn new(waits: Waits<'_>, is_limited: bool) -> Self {
         let resource = NonNull::from_ref(waits.resource);
         // SAFETY: the lifetime is forgotten, which the caller's promise stands in for (I-12).
@@ -79,10 +91,22 @@ impl StoredWaits {
         };
         Self {
             resource,
+            joined: waits.resource.end_of().map(Fiber::as_raw),
             site: waits.site,
             only_holders: waits.only_holders,
             is_limited,
         }
+    }
+
+    /// The fiber whose end is waited for.
+    ///
+    /// # Safety
+    /// As [`StoredWaits::get`].
+    #[inline]
+    pub(crate) unsafe fn joined<'a>(self) -> Option<&'a Header> {
+        // SAFETY: what is waited for has a handle to the fiber, and lives by the caller's promise
+        // (I-3, I-12).
+        self.joined.map(|joined| unsafe { joined.as_ref() })
     }
 
     pub(crate) const fn is_limited(self) -> bool {

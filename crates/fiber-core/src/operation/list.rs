@@ -99,7 +99,6 @@ impl fmt::Debug for WaitNode {
 pub struct WaitList {
     head: *const WaitNode,
     tail: *const WaitNode,
-    len: usize,
 }
 
 // SAFETY: the nodes are reached only through `&mut`, that is under the primitive's lock, and they
@@ -160,18 +159,12 @@ impl WaitList {
         Self {
             head: ptr::null(),
             tail: ptr::null(),
-            len: 0,
         }
-    }
-
-    /// How many nodes are linked.
-    pub const fn len(&self) -> usize {
-        self.len
     }
 
     /// Whether no node is linked.
     pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.head.is_null()
     }
 
     /// Whether `node` is the one that waits longest.
@@ -251,7 +244,6 @@ impl WaitList {
             Some(tail) => tail.next.set(node),
         }
         self.tail = node;
-        self.len += 1;
     }
 
     /// Unlinks `node` if it is linked. Under the primitive's lock, on the list that it was pushed
@@ -270,7 +262,6 @@ impl WaitList {
             None => self.tail = prev,
             Some(next) => next.prev.set(prev),
         }
-        self.len -= 1;
     }
 
     /// Finds the longest-waiting performer that can be met, takes it and unlinks its node. `own`
@@ -476,7 +467,7 @@ impl Default for WaitList {
 impl fmt::Debug for WaitList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WaitList")
-            .field("len", &self.len)
+            .field("is_empty", &self.is_empty())
             .finish_non_exhaustive()
     }
 }

@@ -24,8 +24,11 @@ mod choose;
 mod dead;
 mod deadlock;
 mod graph;
+#[cfg(all(test, loom))]
+mod graph_models;
 mod guard;
 mod holder;
+mod joiner;
 mod latch;
 mod list;
 #[cfg(all(test, loom))]
@@ -57,6 +60,7 @@ pub(crate) use self::{
     cell::CellState,
     graph::{Edge, WaitGraph},
     holder::StoredWaits,
+    joiner::Joiner,
     perform::{Alarm, Noted},
 };
 
