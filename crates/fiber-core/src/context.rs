@@ -33,7 +33,7 @@ use crate::{
     operation::Debt,
     park::Budget,
     process::{Membership, Record, Refused, Whose},
-    registry::Shard,
+    registry::{IdSpace, Shard},
     request::{Completion, RawDescriptor},
     timer::{self, TimerNode},
 };
@@ -132,6 +132,8 @@ pub struct Parts {
 /// One worker. Made, used and dropped on the worker's own thread.
 pub struct Context {
     env: SharedEnv,
+    /// That of `env`, for those who need it all the time.
+    space: NonNull<IdSpace>,
     hooks: &'static ThreadHooks,
     has_chooser: bool,
     /// See [`Clock::slack`](crate::env::Clock::slack).
@@ -203,6 +205,7 @@ impl Context {
             slack: parts.env.slack(),
             seen: Cell::new(parts.env.now()),
             can_unwind: parts.env.can_unwind(),
+            space: NonNull::from_ref(parts.env.id_space()),
             dice: Dice::new(&*parts.env),
             env: parts.env,
             worker: parts.worker,
@@ -309,6 +312,14 @@ impl Context {
     /// The world.
     pub fn env(&self) -> &dyn Env {
         &*self.env
+    }
+
+    /// The ids of the world.
+    #[inline(always)]
+    pub fn id_space(&self) -> &IdSpace {
+        // SAFETY: a part of the world, of which there is a reference here: it stays, and nobody
+        // has it to change it (I-4).
+        unsafe { self.space.as_ref() }
     }
 
     /// Whether the calling thread unwinds. As [`Unwind::is_unwinding`](crate::env::Unwind), for

@@ -88,7 +88,7 @@ impl Context {
     /// Closes whatever is still open here; the closing ends over the next turns.
     pub fn close_all(&self) {
         let live = self.shard.borrow().all();
-        let space = self.env().id_space();
+        let space = self.id_space();
         for id in live {
             match id.namespace() {
                 Namespace::FIBER => space.close_fiber_id(id),
@@ -100,7 +100,7 @@ impl Context {
 
     /// The ids of `process` that were named here, newest first.
     pub fn ids_of(&self, process: &Record) -> Vec<Id> {
-        let space = self.env().id_space();
+        let space = self.id_space();
         self.shard.borrow().owned_by(space, process)
     }
 
@@ -108,7 +108,7 @@ impl Context {
     /// asked to end, and all else is closed once it has ended; `tell` is told of each that nobody
     /// had begun to close.
     pub fn sweep(&self, process: &Record, ids: impl Iterator<Item = Id>, mut tell: impl FnMut(Id)) {
-        let space = self.env().id_space();
+        let space = self.id_space();
         let (stage, reason) = (process.stage(), process.reason());
         for id in ids {
             if id.namespace() == Namespace::FIBER {
@@ -136,7 +136,7 @@ impl Context {
         // Most have dropped what they had, so that nothing is left to be found.
         self.receive_closing();
         if process.ids() > 0 {
-            let space = self.env().id_space();
+            let space = self.id_space();
             for id in self.ids_of(process) {
                 let closes = id.namespace().is_counted();
                 if closes && space.close_for(id, Closing::OwnerDied).is_ok() {
@@ -231,7 +231,7 @@ impl Context {
         let mut unwanted = Vec::new();
         self.shard
             .borrow_mut()
-            .receive(self.env().id_space(), |received| match received {
+            .receive(self.id_space(), |received| match received {
                 Received::Freed { id, raw, .. } if id.namespace().is_descriptor() => {
                     self.stage_control(Request::Close { descriptor: raw });
                 }
@@ -280,7 +280,7 @@ impl Context {
             }
             Some(Asker::Gone(id)) => {
                 // SAFETY: entered when the arm was published, and left here, once (I-4).
-                drop(unsafe { self.env().id_space().entered(id) });
+                drop(unsafe { self.id_space().entered(id) });
                 return false;
             }
             None => {
@@ -308,7 +308,7 @@ impl Context {
         let owner = owner.filter(|_| id.namespace().is_counted());
         if owner.is_some_and(|owner| owner.stage() == Stage::Ended) {
             // Unless a sweep did find it.
-            let _ = self.env().id_space().close_for(id, Closing::OwnerDied);
+            let _ = self.id_space().close_for(id, Closing::OwnerDied);
         }
     }
 
@@ -324,7 +324,7 @@ impl Context {
             Outcome::Failed(error) => return Err(error),
             Outcome::Opened(raw) => raw,
         };
-        let space = self.env().id_space();
+        let space = self.id_space();
         // SAFETY: whoever asked for it is a fiber of the process, which waits for this (I-11).
         let owner = owner.map(|owner| unsafe { share(owner) });
         let open = || {

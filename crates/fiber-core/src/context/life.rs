@@ -66,7 +66,7 @@ impl Context {
             shard = self.shard.borrow_mut();
         }
         let (named, owner) = (Named::fiber(fiber.as_raw()), header.process());
-        let opened = shard.name(self.env().id_space(), named, owner);
+        let opened = shard.name(self.id_space(), named, owner);
         drop(shard);
         match opened {
             Ok(id) => header.set_id(id),
@@ -102,7 +102,7 @@ impl Context {
         owner: Option<&Arc<Record>>,
     ) -> Result<Id, Full> {
         self.receive_closing();
-        let space = self.env().id_space();
+        let space = self.id_space();
         let mut shard = self.shard.borrow_mut();
         let id = shard.open_object(space, namespace, object, owner)?;
         drop(shard);
@@ -117,7 +117,7 @@ impl Context {
     pub fn name_process(&self, process: &Arc<Record>) -> Result<Id, Full> {
         self.receive_closing();
         let named = Named::process(Arc::clone(process));
-        let (space, owner) = (self.env().id_space(), self.process());
+        let (space, owner) = (self.id_space(), self.process());
         let id = self.shard.borrow_mut().name(space, named, owner.as_ref())?;
         process.set_id(id);
         Ok(id)
@@ -334,12 +334,12 @@ impl Context {
         if let Some(id) = fiber.id() {
             if why == Closing::Asked
                 && let Ok(mut shard) = self.shard.try_borrow_mut()
-                && shard.free_fiber(self.env().id_space(), id)
+                && shard.free_fiber(self.id_space(), id)
             {
                 return;
             }
             // At a broken end the shard that opened it may have closed it already.
-            let _ = self.env().id_space().close_fiber(id, fiber, why);
+            let _ = self.id_space().close_fiber(id, fiber, why);
         }
     }
 
@@ -364,13 +364,13 @@ impl Context {
         self.close_fiber(&fiber, Closing::Lost);
         self.env().leak_stack(header.stack_class());
         header.finish();
-        self.env().id_space().tell_of_loss();
+        self.id_space().tell_of_loss();
     }
 
     /// Wakes the fibers that have started here and wait, perhaps among other things, for what an
     /// abandoned one holds: they look again, and find out.
     pub fn look_for_lost(&self) {
-        let space = self.env().id_space();
+        let space = self.id_space();
         self.each_started(|header| {
             let looks = match header.stored_waits() {
                 None => header.waiting_for() == CHOICE,

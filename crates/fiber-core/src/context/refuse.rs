@@ -13,7 +13,7 @@ impl Context {
     /// # Errors
     /// When it is refused; the process that has offered it may have to end for that.
     pub(crate) fn enter_id(&self, id: Id, worker: Option<u16>) -> Result<Entered<'_>, Stale> {
-        let entered = self.env().id_space().enter(id, worker);
+        let entered = self.id_space().enter(id, worker);
         entered.map_err(|stale| self.refused(stale))
     }
 
@@ -21,7 +21,7 @@ impl Context {
     /// which is still under way is no fault of anybody's.
     #[cold]
     pub(crate) fn refused(&self, stale: Stale) -> Stale {
-        let described = || self.env().id_space().describe(stale.id);
+        let described = || self.id_space().describe(stale.id);
         let is_race = stale.reason == StaleReason::Closed && described().is_ok();
         if !is_race && let Some(process) = self.acting_process() {
             self.schedule().refused(&process, &stale);

@@ -145,7 +145,7 @@ impl<O: Operation, F: FnOnce(O::Output) -> T, T> Body for When<O, F> {
         }
         match this.wait.end() {
             Some(End::Clock { timer, .. }) => timer.disarm(context),
-            Some(End::Graph(edge)) => context.env().id_space().waits().leave(edge),
+            Some(End::Graph(edge)) => context.id_space().waits().leave(edge),
             Some(End::Nothing | End::Circle(_)) | None => {}
         }
         header.waits().set(ptr::null());
@@ -222,7 +222,7 @@ impl End {
                 // SAFETY: its box stays until it has left the graph (I-12).
                 let edge = unsafe { Pin::new_unchecked(edge) };
                 // SAFETY: as above; what it leads to is noted until it has left (I-12).
-                let entered = unsafe { context.env().id_space().waits().enter(edge) };
+                let entered = unsafe { context.id_space().waits().enter(edge) };
                 entered.map(mem::forget).err()
             }
             Self::Nothing | Self::Circle(_) => None,

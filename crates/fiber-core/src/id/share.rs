@@ -111,7 +111,7 @@ const TURNS_MAX: u32 = 256;
 fn in_its_space<T>(ask: impl Fn(&IdSpace) -> Result<T, Stale>) -> Result<T, Stale> {
     Context::with(|context| {
         let process = IdSpace::of_process();
-        let here = context.map_or(process, |context| context.env().id_space());
+        let here = context.map_or(process, |context| context.id_space());
         match ask(here) {
             Err(stale) if stale.reason == StaleReason::Unknown => ask(process),
             answer => answer,
@@ -150,7 +150,7 @@ impl Context {
             return Err(IoErrorKind::ForeignRuntime.into());
         }
         self.receive_closing();
-        let space = self.env().id_space();
+        let space = self.id_space();
         let mut shard = self.shard.borrow_mut();
         let room = shard.reserve(space, kind, to)?;
         let new = match space.take_out(id) {
@@ -173,7 +173,7 @@ impl Context {
     fn assert_can_own(&self, to: Option<&Arc<Record>>) -> Result<(), IoError> {
         let Some(to) = to else { return Ok(()) };
         let process = to.id().filter(|_| to.stage() < Stage::Ended);
-        let process = process.and_then(|id| self.env().id_space().enter(id, None).ok());
+        let process = process.and_then(|id| self.id_space().enter(id, None).ok());
         let process = process.ok_or(IoErrorKind::ProcessEnded)?;
         match process.runtime() == self.runtime() {
             true => Ok(()),

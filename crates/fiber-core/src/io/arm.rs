@@ -210,7 +210,7 @@ impl Context {
             unreachable!("an arm in the table waits");
         };
         // SAFETY: forgotten by `publish_arm` or below, and this was its one completion (I-4).
-        let entered = unsafe { self.env().id_space().entered(arm.id) };
+        let entered = unsafe { self.id_space().entered(arm.id) };
         // SAFETY: the performer, a fiber of this worker, cannot leave while this runs, as if a
         // list's lock were held (I-11, I-12).
         let cell: &WaitCell = unsafe { wait.cell.as_ref() };

@@ -71,7 +71,7 @@ impl Dead {
     pub fn in_the_way_of(resource: &dyn Resource) -> Option<Box<Self>> {
         Context::with(|context| {
             let space = match context {
-                Some(context) => context.env().id_space(),
+                Some(context) => context.id_space(),
                 None => IdSpace::of_process(),
             };
             if space.has_lost() {

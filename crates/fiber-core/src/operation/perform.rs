@@ -312,7 +312,7 @@ fn wait_on_fiber<O: Operation>(
     let _noted = stored.as_ref().map(|stored| Noted::new(fiber, stored));
     let edge = pin!(Edge::of(fiber, stored, &cell));
     let entered = edge.as_ref().as_pin_ref().map(|edge| {
-        let graph = context.env().id_space().waits();
+        let graph = context.id_space().waits();
         // SAFETY: the edge is pinned in this frame, as is what leaves the graph (I-12).
         unsafe { graph.enter(edge) }
     });

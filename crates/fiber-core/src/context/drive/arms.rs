@@ -30,7 +30,7 @@ fn failed(kind: IoErrorKind) -> Outcome {
 }
 
 fn open(context: &Context) -> Id {
-    let space = context.env().id_space();
+    let space = context.id_space();
     let opened = context
         .shard
         .borrow_mut()
@@ -63,7 +63,7 @@ fn on_a_worker(test: impl FnOnce(&ScriptEnv, &Context, Id, &WaitCell)) {
     context.enter(|| {
         let id = open(&context);
         test(&env, &context, id, &WaitCell::new(Waiter::nobody()));
-        let _ = context.env().id_space().close(id);
+        let _ = context.id_space().close(id);
         for _ in 0..3 {
             context.turn(Wait::No).unwrap();
         }
@@ -179,7 +179,7 @@ fn what_has_come_is_taken_for_an_arm_that_wins_and_left_by_one_that_has_lost() {
             let taken = unsafe { byte.as_mut().finish(0) };
             assert_eq!(taken, Ok(Some(Signal::User1.number())));
         }
-        context.env().id_space().close(signals).unwrap();
+        context.id_space().close(signals).unwrap();
     });
 }
 
@@ -208,7 +208,7 @@ fn what_is_gone_when_it_is_taken_is_waited_for_again() {
             let taken = unsafe { arm.as_mut().finish(0) };
             assert_eq!(taken, Ok(Some(Signal::User1.number())));
         }
-        context.env().id_space().close(signals).unwrap();
+        context.id_space().close(signals).unwrap();
     });
 }
 
@@ -238,7 +238,7 @@ fn a_close_is_told_and_an_orphan_does_not_hold_it_up() {
         publish(context, &mut gone, &other);
         gone.as_mut().retract(None);
         publish(context, &mut waits, cell);
-        context.env().id_space().close(id).unwrap();
+        context.id_space().close(id).unwrap();
         context.turn(Wait::No).unwrap();
         assert_eq!(context.live_ids(), 1, "somebody waits on it");
         // As the scheduler does when it is asked for it.
@@ -281,7 +281,7 @@ fn a_worker_that_ends_gives_back_what_an_orphan_has() {
         let mut gone = arm(id);
         publish(&context, &mut gone, &cell);
         gone.as_mut().retract(None);
-        context.env().id_space().close(id).unwrap();
+        context.id_space().close(id).unwrap();
         while context.live_ids() > 0 {
             context.turn(Wait::No).unwrap();
         }

@@ -123,15 +123,13 @@ fn a_process_that_has_ended_is_told_of_its_ids_when_the_host_has_closed_them() {
     let (process, first) = Record::new(None, Limits::NONE, 1, Box::new(()));
     drop(first);
     let raw = RawDescriptor(9);
-    let opened = context.shard.borrow_mut().open(
-        context.env().id_space(),
-        Namespace::STREAM,
-        raw,
-        Some(&process),
-    );
+    let opened =
+        context
+            .shard
+            .borrow_mut()
+            .open(context.id_space(), Namespace::STREAM, raw, Some(&process));
     process.release();
     context
-        .env()
         .id_space()
         .close_for(opened.unwrap(), Closing::OwnerDied)
         .unwrap();
