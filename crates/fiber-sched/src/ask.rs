@@ -192,7 +192,7 @@ impl Lane {
 
     fn tell(&self, context: &Context, question: &Question) -> Answer {
         let mut fibers = Vec::new();
-        let ids = context.env().id_space();
+        let ids = context.id_space();
         let started = context.started();
         let max = question.take(started);
         let trace = context.env().trace().filter(|_| question.frames_max > 0);

@@ -30,7 +30,8 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    expect(Builder::new().spawn(body))
+    // SAFETY: the closure and its value may move between threads and borrow nothing (I-11).
+    expect(unsafe { launch_plain(body, Placement::Anywhere, Location::caller()) })
 }
 
 /// [`spawn`] on the calling worker: neither the closure nor its value leaves the thread.
@@ -43,7 +44,8 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    expect(Builder::new().spawn_local(body))
+    // SAFETY: it borrows nothing, and `Here` keeps it on this thread (I-11).
+    expect(unsafe { launch_plain(body, Placement::Here, Location::caller()) })
 }
 
 /// [`spawn`] on the less loaded of two workers drawn at random, rather than at home: for fibers
@@ -112,6 +114,33 @@ where
     T: Send + 'static,
 {
     expect(Builder::new().spawn_many(count, body))
+}
+
+/// What [`Builder::launch`] does with a new builder, without making one: it would be copied from
+/// hand to hand, as it must be dropped wherever something unwinds.
+///
+/// # Safety
+/// As [`Spawn::fiber`]; with [`Placement::Here`] the fiber stays on the calling thread.
+#[inline]
+unsafe fn launch_plain<F, T>(
+    body: F,
+    placement: Placement,
+    spawned_at: &'static Location<'static>,
+) -> Result<JoinHandle<T>, SpawnError>
+where
+    F: FnOnce() -> T,
+{
+    Context::with(|context| {
+        let context = context.ok_or(SpawnError::NoRuntime)?;
+        let process = context.admit()?;
+        let mut attributes = Attributes::new(spawned_at);
+        attributes.stack = context.default_stack();
+        attributes.process = process;
+        // SAFETY: by the caller's promise (I-11).
+        let (fiber, handle) = unsafe { Spawn::fiber(body, attributes) };
+        context.launch(fiber, placement);
+        Ok(handle)
+    })
 }
 
 #[track_caller]

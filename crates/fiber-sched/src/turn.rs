@@ -196,7 +196,7 @@ impl<'worker> Turn<'worker> {
         if !self.reported {
             self.reported = true;
             self.context.report(|fiber| {
-                let fiber = ParkedFiber::new(fiber, self.context.env().id_space());
+                let fiber = ParkedFiber::new(fiber, self.context.id_space());
                 self.shared().parked.lock().push(fiber);
             });
             self.shared().reported();
@@ -213,7 +213,7 @@ impl<'worker> Turn<'worker> {
         self.told_asleep = true;
         self.context.report(|fiber| {
             if fiber.is_parked {
-                let fiber = ParkedFiber::new(fiber, self.context.env().id_space());
+                let fiber = ParkedFiber::new(fiber, self.context.id_space());
                 tracing::warn!(target: "fiber::sched", %fiber, "all fibers are asleep");
             }
         });

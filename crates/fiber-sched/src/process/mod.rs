@@ -99,7 +99,7 @@ impl Process {
     pub fn of_id(id: Id) -> Result<Self, Stale> {
         let found = Context::with(|context| {
             let space = match context {
-                Some(context) => context.env().id_space(),
+                Some(context) => context.id_space(),
                 None => IdSpace::of_process(),
             };
             space.enter(id, None).map(|entered| entered.process())
