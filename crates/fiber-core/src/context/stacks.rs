@@ -72,6 +72,7 @@ pub(super) struct StackCache {
 }
 
 impl StackCache {
+    #[inline]
     fn pop(&mut self, class: StackClass) -> Option<StackMemory> {
         let index = class.index();
         let memory = self.free[index].pop()?;
@@ -159,6 +160,8 @@ impl Samples {
 
 impl Context {
     /// A stack with arbitrary content, from the worker's own free ones if possible.
+    // Inlined: what it gives has a narrow part, and is not to be put together from pieces.
+    #[inline]
     pub(crate) fn take_stack(&self, class: StackClass) -> Result<StackMemory, StackError> {
         let kept = self.stacks.borrow_mut().pop(class);
         match kept {
@@ -188,6 +191,7 @@ impl Context {
     }
 
     /// A stack for a fiber that starts, and whether it is to be measured at the fiber's end.
+    #[inline]
     pub(super) fn take_first_stack(
         &self,
         class: StackClass,

@@ -286,12 +286,35 @@ impl Spawn {
     }
 
     fn of<B: Body<Output = T>, T>(body: B, attributes: Attributes) -> (Runnable, JoinHandle<T>) {
+        // In parts, of which the plain ones stay in registers when memory is asked for.
+        let Attributes {
+            name,
+            stack,
+            priority,
+            process,
+            borrows,
+            outlives,
+            spawned_at,
+            watcher,
+        } = attributes;
         // The place first, so that the block is made there and not moved there.
         let place = Box::<Block<B>>::new_uninit();
         let block = Box::write(
             place,
             Block {
-                header: Header::new(attributes, Block::<B>::VTABLE),
+                header: Header::new(
+                    Attributes {
+                        name,
+                        stack,
+                        priority,
+                        process,
+                        borrows,
+                        outlives,
+                        spawned_at,
+                        watcher,
+                    },
+                    Block::<B>::VTABLE,
+                ),
                 slot: UnsafeCell::new(Slot::Body(body)),
             },
         );

@@ -192,6 +192,7 @@ impl Shard {
         self.name(space, Named::object(namespace, object), owner)
     }
 
+    #[inline]
     pub(crate) fn name(
         &mut self,
         space: &IdSpace,
@@ -208,6 +209,7 @@ impl Shard {
     }
 
     /// Room to name one thing, to be filled or given up.
+    #[inline]
     pub(crate) fn reserve<'owner>(
         &mut self,
         space: &IdSpace,
@@ -237,6 +239,7 @@ impl Shard {
         self.free.push_front(room.slot);
     }
 
+    #[inline]
     pub(crate) fn fill(&mut self, space: &IdSpace, room: Room<'_>, named: &Named) -> Id {
         let Room { slot, owner } = room;
         let (key, entry) = (slot.key, slot.entry(space));
