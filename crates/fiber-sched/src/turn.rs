@@ -21,6 +21,7 @@ use fiber_core::{
 use crate::{
     counters::Counters,
     error::RunFault,
+    lane::Lane,
     linger::{LOOKS, LOOKS_BESIDE_REQUESTS, Linger, SOON},
     local::Local,
     report::ParkedFiber,
@@ -46,6 +47,7 @@ const STEAL: Site = Site::new("sched.steal");
 pub(crate) struct Turn<'worker> {
     context: &'worker Context,
     local: &'worker Local,
+    lane: &'worker Lane,
     counters: &'worker Counters,
     id: WorkerId,
     /// Whether this worker has reported who is asleep here, before they are cancelled.
@@ -75,6 +77,7 @@ impl<'worker> Turn<'worker> {
         Self {
             context,
             local,
+            lane: &local.lane,
             counters: &local.lane.counters,
             id,
             reported: false,
@@ -96,14 +99,14 @@ impl<'worker> Turn<'worker> {
         while self.shared().phase() != Phase::Stopped {
             self.heed_phase();
             self.tell_asleep();
-            if self.local.lane.asks.is_waiting() {
-                self.local.lane.answer(self.context);
+            if self.lane.asks.is_waiting() {
+                self.lane.answer(self.context);
             }
-            if self.local.lane.sweeps.is_waiting() {
-                self.local.lane.do_sweeps(self.context);
+            if self.lane.sweeps.is_waiting() {
+                self.lane.do_sweeps(self.context);
             }
-            if self.local.lane.has_lost() {
-                self.local.lane.look_for_lost(self.context);
+            if self.lane.has_lost() {
+                self.lane.look_for_lost(self.context);
             }
             self.fire_timers();
             self.pass_call_on();
@@ -152,7 +155,7 @@ impl<'worker> Turn<'worker> {
         let asleep = self.accounted.saturating_since(before);
         if waits {
             counters.sleeps.add(1);
-            let called = !self.local.lane.inbox.is_empty();
+            let called = !self.lane.inbox.is_empty();
             self.linger.slept(asleep, called);
         }
         counters.spent(busy, asleep, self.accounted);
@@ -173,7 +176,7 @@ impl<'worker> Turn<'worker> {
         if samples != self.stack_samples {
             self.stack_samples = samples;
             let stack_use = self.context.stack_use();
-            *self.local.lane.stack_use.lock() = stack_use;
+            *self.lane.stack_use.lock() = stack_use;
         }
     }
 
@@ -255,11 +258,11 @@ impl<'worker> Turn<'worker> {
     }
 
     fn read_inbox(&self) {
-        if !self.local.lane.inbox.is_empty() {
-            self.context.ready_all(&mut self.local.lane.inbox.take());
+        if !self.lane.inbox.is_empty() {
+            self.context.ready_all(&mut self.lane.inbox.take());
         }
-        if self.local.lane.has_cancels() {
-            for descriptor in self.local.lane.take_cancels() {
+        if self.lane.has_cancels() {
+            for descriptor in self.lane.take_cancels() {
                 self.context.cancel_requests_on(descriptor);
             }
         }
@@ -268,16 +271,17 @@ impl<'worker> Turn<'worker> {
     /// Runs those whose turn it is, once, and at most `max` of them.
     #[inline(always)]
     fn run_round(&self, max: usize) -> usize {
-        let ready = self.context.ready_lens();
-        let unstarted = self.local.lane.unstarted_lens();
-        let len = ready.iter().sum::<usize>();
-        let has_branches = self.context.has_branches();
-        if len == ready[Priority::Normal.index()] && unstarted == [0; 3] && !has_branches {
+        if let Some(len) = self.context.plain_ready()
+            && self.lane.unstarted_len() == 0
+        {
             // As most rounds are: there is nothing to plan.
             self.count_queued(len);
             self.rounds.nobody_passed();
             return self.run_ready(Priority::Normal, len.min(max));
         }
+        let ready = self.context.ready_lens();
+        let unstarted = self.lane.unstarted_lens();
+        let len = ready.iter().sum::<usize>();
         let branches = self.context.branch_lens();
         self.count_queued(len + branches.iter().sum::<usize>());
         let unstarted_len = unstarted.iter().sum::<usize>();
@@ -346,7 +350,7 @@ impl<'worker> Turn<'worker> {
 
     fn run_unstarted(&self, priority: Priority, max: usize) -> usize {
         for count in 0..max {
-            let Some(fiber) = self.local.lane.pop_unstarted(priority) else {
+            let Some(fiber) = self.lane.pop_unstarted(priority) else {
                 return count;
             };
             self.resume(fiber);
@@ -409,7 +413,7 @@ impl<'worker> Turn<'worker> {
                 self.context.ready(fiber);
             }
             for priority in Priority::ALL {
-                unstarted.extend(iter::from_fn(|| self.local.lane.pop_unstarted(priority)));
+                unstarted.extend(iter::from_fn(|| self.lane.pop_unstarted(priority)));
                 unstarted.extend(iter::from_fn(|| {
                     // SAFETY: it is resumed here (I-11).
                     unsafe { self.context.take_branch(priority) }
@@ -426,12 +430,12 @@ impl<'worker> Turn<'worker> {
 
     fn has_work(&self) -> bool {
         self.context.has_ready()
-            || !self.local.lane.inbox.is_empty()
-            || self.local.lane.unstarted_len() > 0
-            || self.local.lane.has_cancels()
-            || self.local.lane.asks.is_waiting()
-            || self.local.lane.sweeps.is_waiting()
-            || self.local.lane.has_lost()
+            || !self.lane.inbox.is_empty()
+            || self.lane.unstarted_len() > 0
+            || self.lane.has_cancels()
+            || self.lane.asks.is_waiting()
+            || self.lane.sweeps.is_waiting()
+            || self.lane.has_lost()
             || self.shared().phase() == Phase::Stopped
     }
 
@@ -440,7 +444,7 @@ impl<'worker> Turn<'worker> {
         if self.steal() || self.linger() {
             return Wait::No;
         }
-        let (shared, lane) = (&self.local.shared, &self.local.lane);
+        let (shared, lane) = (&self.local.shared, self.lane);
         lane.set_sleeping(true);
         if !lane.dedicated {
             shared.idle.about_to_sleep(self.id);
@@ -518,7 +522,7 @@ impl<'worker> Turn<'worker> {
     /// Takes a share of the fibers that wait to be started at another worker.
     fn steal(&self) -> bool {
         let sharing = self.shared().sharing();
-        if self.local.lane.dedicated || sharing.len() == 1 {
+        if self.lane.dedicated || sharing.len() == 1 {
             return false;
         }
         let first = self.id.index() + 1 + self.context.choose(STEAL, sharing.len() - 1);
@@ -535,7 +539,7 @@ impl<'worker> Turn<'worker> {
             self.context.ready(first);
             let more = !stolen.is_empty();
             if more {
-                self.local.lane.push_all_unstarted(&mut stolen);
+                self.lane.push_all_unstarted(&mut stolen);
             }
             // Whoever is called sees to it that the next one is, for as long as there is work.
             if more || self.shared().has_stealable() {
@@ -551,7 +555,7 @@ impl<'worker> Turn<'worker> {
         if mem::take(&mut self.quiet) {
             self.shared().quiet.leave();
         }
-        let lane = &self.local.lane;
+        let lane = self.lane;
         if !lane.is_sleeping() {
             return;
         }
@@ -569,11 +573,12 @@ impl<'worker> Turn<'worker> {
         if !mem::take(&mut self.risen) {
             return;
         }
-        let lane = &self.local.lane;
+        let lane = self.lane;
         let unstarted = lane.unstarted_len();
         let busy = self.context.has_ready() || !lane.inbox.is_empty();
         let leaves_own = unstarted > usize::from(!busy);
-        let leaves_others = || (busy || unstarted > 0) && self.shared().has_stealable_besides(lane);
+        let leaves_others =
+            || (busy || unstarted > 0) && self.shared().has_stealable_besides(&self.local.lane);
         if leaves_own || leaves_others() {
             self.shared().wake_one_idle();
         }

@@ -76,10 +76,13 @@ impl Context {
         self.ready.borrow().lens()
     }
 
-    /// Whether there are new fibers that go before the ready ones.
+    /// How many fibers are ready, if all of them are of the normal priority and no new ones go
+    /// before them.
     #[inline]
-    pub fn has_branches(&self) -> bool {
-        !self.branches.borrow().is_empty()
+    pub fn plain_ready(&self) -> Option<usize> {
+        let (ready, branches) = (self.ready.borrow(), self.branches.borrow());
+        let is_plain = branches.is_empty() && ready.has_only(Priority::Normal);
+        is_plain.then(|| ready.len_of(Priority::Normal))
     }
 
     /// How many new fibers go before the ready ones, by priority.

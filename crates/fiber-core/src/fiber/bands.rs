@@ -66,6 +66,19 @@ impl Bands {
         self.len() == 0
     }
 
+    /// How many of this priority wait.
+    #[inline]
+    pub fn len_of(&self, priority: Priority) -> usize {
+        self.queues[priority.index()].len()
+    }
+
+    /// Whether nobody of another priority waits.
+    #[inline]
+    pub fn has_only(&self, priority: Priority) -> bool {
+        let others = Priority::ALL.into_iter().filter(|&other| other != priority);
+        others.fold(0, |len, other| len | self.len_of(other)) == 0
+    }
+
     /// Appends a fiber to the queue of its priority.
     #[inline]
     pub fn push(&mut self, fiber: Runnable) {
