@@ -12,6 +12,7 @@ extern crate alloc;
 mod ask;
 mod builder;
 mod counters;
+mod dedicated;
 mod dump;
 mod episode;
 mod error;

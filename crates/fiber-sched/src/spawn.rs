@@ -1,21 +1,18 @@
 //! Starting fibers.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{fmt, panic::Location};
+use core::panic::Location;
 
 use fiber_core::{
     Context,
     context::Placement,
     env::{StackClass, WorkerId},
-    fiber::{
-        AtEnd, Attributes, ExitReason, ExitWatcher, JoinHandle, Priority, Reason, Runnable, Spawn,
-    },
+    fiber::{Attributes, ExitWatcher, JoinHandle, Priority, Reason, Runnable, Spawn},
     operation::Operation,
     process::Membership,
-    spin::SpinLock,
 };
 
-use crate::{error::SpawnError, lane::Lane, primitive::Ordering, runtime::Runtime, shared::Shared};
+use crate::{dedicated::Claim, error::SpawnError, runtime::Runtime, shared::Shared};
 
 /// Starts a fiber that runs `body`, some time soon, on any worker of this runtime: on the calling
 /// worker, unless another one is free first. Once it has started it stays on its worker's thread.
@@ -432,10 +429,8 @@ impl Builder {
                 workers: shared.lanes.len(),
             }),
             Home::Dedicated => {
-                let (worker, lane) = claim_dedicated(shared)?;
-                let watcher = self.watcher.take();
-                let lane = SpinLock::new(Some(lane));
-                self.watcher = Some(Arc::new(Claim { lane, watcher }));
+                let (worker, claim) = Claim::of_one(shared, self.watcher.take())?;
+                self.watcher = Some(Arc::new(claim));
                 Ok(Placement::On(worker))
             }
         }
@@ -552,64 +547,5 @@ impl Builder {
         handle.cancel_with(reason);
         drop(fiber);
         Ok(handle)
-    }
-}
-
-/// A fiber's right to a dedicated worker, given back when it is known what came of the fiber: it
-/// has run, never will, or was abandoned, and rests. One that was abandoned and still runs keeps
-/// it.
-struct Claim {
-    /// Its worker, until it is given back.
-    lane: SpinLock<Option<Arc<Lane>>>,
-    /// Who else is told of the fiber's end.
-    watcher: Option<Arc<dyn ExitWatcher>>,
-}
-
-fn claim_dedicated(shared: &Shared) -> Result<(WorkerId, Arc<Lane>), SpawnError> {
-    let sharing = shared.sharing().len();
-    for (index, lane) in shared.lanes.iter().enumerate().skip(sharing) {
-        if !lane.taken.swap(true, Ordering::AcqRel) {
-            let index = u16::try_from(index).expect("workers are numbered by u16");
-            return Ok((WorkerId(index), Arc::clone(lane)));
-        }
-    }
-    Err(SpawnError::NoDedicatedWorker {
-        dedicated: shared.lanes.len() - sharing,
-    })
-}
-
-impl Claim {
-    fn give_back(&self) {
-        if let Some(lane) = self.lane.lock().take() {
-            lane.taken.store(false, Ordering::Release);
-        }
-    }
-}
-
-impl Drop for Claim {
-    /// Its fiber was perhaps never made.
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
-impl fmt::Debug for Claim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claim").finish_non_exhaustive()
-    }
-}
-
-impl ExitWatcher for Claim {
-    fn result(self: Arc<Self>, at_end: AtEnd, wrong: Option<&ExitReason>) {
-        self.give_back();
-        if let Some(watcher) = &self.watcher {
-            Arc::clone(watcher).result(at_end, wrong);
-        }
-    }
-
-    fn ended(&self) {
-        if let Some(watcher) = &self.watcher {
-            watcher.ended();
-        }
     }
 }
