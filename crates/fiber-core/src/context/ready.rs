@@ -80,8 +80,11 @@ impl Context {
     /// before them.
     #[inline]
     pub fn plain_ready(&self) -> Option<usize> {
-        let (ready, branches) = (self.ready.borrow(), self.branches.borrow());
-        let is_plain = branches.is_empty() && ready.has_only(Priority::Normal);
+        if !self.branches.borrow().is_empty() {
+            return None;
+        }
+        let ready = self.ready.borrow();
+        let is_plain = ready.has_only(Priority::Normal);
         is_plain.then(|| ready.len_of(Priority::Normal))
     }
 

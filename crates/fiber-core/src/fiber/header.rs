@@ -413,7 +413,7 @@ impl Header {
         &self.joiner
     }
 
-    /// Whether it has ended, or was abandoned: it waits for nothing any more.
+    /// Whether it has ended, in whatever way: it waits for nothing any more.
     pub(crate) fn has_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
     }

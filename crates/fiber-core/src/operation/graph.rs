@@ -320,8 +320,9 @@ impl Edges {
         *bucket = edge;
     }
 
-    /// Inserts the edges that were held back until the fiber of `edge` waits: those of who joins it,
-    /// of who joins that one, and so on. From here on they leave under the lock.
+    /// Inserts the edges that were held back until the fiber of `edge` waits: of who joins it, of
+    /// who joins that one, and so on. From here on they leave under the lock. Each is inserted once
+    /// at the most for the wait that it is of.
     fn insert_joiners(&mut self, edge: &Edge) {
         let mut at = edge.header().joiner().take();
         // SAFETY: it stays where it is until it was taken back, which its fiber finds that it was

@@ -28,7 +28,7 @@ struct Wanted {
     frame: UnsafeCell<()>,
 }
 
-// SAFETY: loom watches over the cell, and a fiber may be shared.
+// SAFETY: loom watches over the cell, and a fiber may be shared (I-11).
 unsafe impl Sync for Wanted {}
 
 impl Resource for Wanted {
@@ -52,9 +52,9 @@ struct World {
     fibers: Vec<(Runnable, JoinHandle<()>)>,
 }
 
-// SAFETY: each of its threads acts for one of the fibers.
+// SAFETY: each of its threads acts for one of the fibers (I-11).
 unsafe impl Send for World {}
-// SAFETY: as above.
+// SAFETY: as above (I-11).
 unsafe impl Sync for World {}
 
 impl World {

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `hold_back`, `take_back` | the one who joins, or the worker that parks it without a stack |
 //! | `close` | the fiber itself, before its own edge is held back |
-//! | `take` | whoever enters an edge, with the graph's lock: its own, and those of the fibers whose edges it takes |
+//! | `take` | who enters its edge, with the graph's lock: its own, and of those that it takes |
 //!
 //! `NOBODY` never comes back. So what was held back was so before its fiber's own edge was, and a
 //! circle is never held back as a whole: each of its edges would have been before the next one.

@@ -135,6 +135,69 @@ fn one_that_was_cancelled_is_in_no_circle() {
     });
 }
 
+/// One holds a lock and joins the next, that one joins the last, and that one wants the lock after
+/// `before`. Gives what each was told, the last one's first.
+fn a_lock_behind_joins(before: fn()) -> Vec<Deadlock> {
+    let mutex = Arc::new(Mutex::new(()));
+    let named = |name| FiberBuilder::new().name(name);
+    let told = |ended: Result<Vec<Deadlock>, ExitReason>| match ended {
+        Ok(told) => told,
+        Err(ExitReason::Deadlock(deadlock)) => vec![deadlock],
+        Err(other) => panic!("nothing else goes wrong: {other}"),
+    };
+    let first = named("first").spawn(move || {
+        let _held = mutex.lock().unwrap();
+        let other = Arc::clone(&mutex);
+        let last = move || {
+            before();
+            other.lock().err().map(report).into_iter().collect()
+        };
+        let next = named("next").spawn(move || told(named("last").spawn(last).unwrap().join()));
+        told(next.unwrap().join())
+    });
+    told(first.unwrap().join())
+}
+
+fn check_joins_and_lock(told: &[Deadlock]) {
+    let [deadlock] = told else {
+        panic!("one closes the circle: {told:?}");
+    };
+    let text = deadlock.to_string();
+    assert_eq!(deadlock.links().len(), 3, "{text}");
+    for name in ["'first'", "'next'", "'last'"] {
+        assert!(text.contains(name), "{text}");
+    }
+    assert_eq!(text.matches("the end of a fiber").count(), 2, "{text}");
+    assert_eq!(text.matches("deadlocks.rs").count(), 6, "{text}");
+}
+
+#[test]
+fn joins_that_began_before_anybody_wanted_a_lock_are_in_the_circle() {
+    on_one(|| {
+        let told = a_lock_behind_joins(|| (0..8).for_each(|_| yield_now()));
+        check_joins_and_lock(&told);
+        assert_eq!(told[0].links()[0].waits_for, "a mutex");
+    });
+    on_both(|| check_joins_and_lock(&a_lock_behind_joins(|| ())));
+    on_both(|| check_joins_and_lock(&a_lock_behind_joins(|| sleep(Duration::from_millis(1)))));
+}
+
+/// One waits for another's end with a limit, and then without one; that one wants what it has.
+#[test]
+fn a_join_with_a_limit_is_in_no_circle_and_one_without_is() {
+    on_both(|| {
+        let mutex = Arc::new(Mutex::new(()));
+        let held = mutex.lock().unwrap();
+        let other = Arc::clone(&mutex);
+        let mut wants = spawn(move || other.lock().is_err());
+        assert!(wants.join_timeout(Duration::from_millis(1)).is_err());
+        // It waits, and has not been told.
+        let told = matches!(wants.join(), Err(ExitReason::Deadlock(_)));
+        assert!(told, "the one that came last");
+        drop(held);
+    });
+}
+
 /// Waits for what `of` waits for, and does `meanwhile` when that is about to begin.
 struct Begins<O, F> {
     of: O,
