@@ -18,7 +18,6 @@ use core::{
     panic::Location,
     ptr::{self, NonNull},
     sync::atomic::{Ordering, compiler_fence},
-    time::Duration,
 };
 
 use crate::{
@@ -136,8 +135,8 @@ pub struct Context {
     space: NonNull<IdSpace>,
     hooks: &'static ThreadHooks,
     has_chooser: bool,
-    /// See [`Clock::slack`](crate::env::Clock::slack).
-    slack: Duration,
+    /// See [`Clock::slack`](crate::env::Clock::slack); in nanoseconds.
+    slack: u64,
     /// What the clock has shown last.
     seen: Cell<Instant>,
     can_unwind: bool,
@@ -202,7 +201,7 @@ impl Context {
         Self {
             hooks: parts.env.hooks(),
             has_chooser: parts.env.chooser().is_some(),
-            slack: parts.env.slack(),
+            slack: u64::try_from(parts.env.slack().as_nanos()).unwrap_or(u64::MAX),
             seen: Cell::new(parts.env.now()),
             can_unwind: parts.env.can_unwind(),
             space: NonNull::from_ref(parts.env.id_space()),
@@ -353,6 +352,7 @@ impl Context {
 
     /// When a wait ends that is to end at `deadline`, which was computed just now if it is near:
     /// together with others that end close to it, as far as the host's clock allows.
+    #[inline]
     pub(crate) fn end_of_wait(&self, deadline: Instant) -> Instant {
         timer::round(deadline, self.seen.get(), self.slack)
     }

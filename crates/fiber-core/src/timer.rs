@@ -6,7 +6,6 @@ use core::{
     marker::PhantomPinned,
     pin::Pin,
     ptr::{self, NonNull},
-    time::Duration,
 };
 
 use crate::{context::Context, env::Instant, fiber::Header};
@@ -129,20 +128,20 @@ pub unsafe fn expire(nodes: &[NonNull<TimerNode>]) {
     }
 }
 
-/// How small a part of a wait it may last longer.
-const PART: u32 = 64;
+/// A wait may last longer by one of so many parts of it.
+const PARTS: u64 = 64;
 
 /// The first moment not before `deadline` that all waits of about that length have in common: later
-/// by `slack` at the most, and by a small part of the time from `now` on.
-pub(crate) fn round(deadline: Instant, now: Instant, slack: Duration) -> Instant {
-    let later = (deadline.saturating_since(now) / PART)
-        .min(slack)
-        .as_nanos();
+/// by `slack` nanoseconds at the most, and by a small part of the time from `now` on.
+#[inline]
+pub(crate) fn round(deadline: Instant, now: Instant, slack: u64) -> Instant {
+    let (at, now) = (deadline.as_nanos(), now.as_nanos());
+    let later = (at.saturating_sub(now) / PARTS).min(slack);
     let Some(bits) = later.checked_ilog2() else {
         return deadline;
     };
-    let below = (1_u64 << bits.min(63)) - 1;
-    let up = deadline.as_nanos().checked_add(below);
+    let below = (1 << bits) - 1;
+    let up = at.checked_add(below);
     up.map_or(deadline, |up| Instant::from_nanos(up & !below))
 }
 
@@ -182,14 +181,14 @@ impl Drop for Armed<'_> {
 mod tests {
     use super::*;
 
-    fn rounded(deadline: u64, now: u64, slack: Duration) -> u64 {
+    fn rounded(deadline: u64, now: u64, slack: u64) -> u64 {
         let at = Instant::from_nanos;
         round(at(deadline), at(now), slack).as_nanos()
     }
 
     #[test]
     fn a_wait_ends_never_early_and_at_most_a_64th_or_the_slack_later() {
-        let slack = Duration::from_millis(1);
+        let slack = 1_000_000;
         for bits in 0..64 {
             for now in [0, 1, 12_345, (1 << bits) - 1] {
                 let deadline = (1_u64 << bits).wrapping_mul(3) / 2;
@@ -205,7 +204,7 @@ mod tests {
 
     #[test]
     fn waits_of_about_a_second_end_together_and_short_ones_by_themselves() {
-        let slack = Duration::from_millis(1);
+        let slack = 1_000_000;
         let second = |nanos| rounded(1_000_000_000 + nanos, nanos, slack);
         assert_eq!(second(1_000), second(100_000));
         assert_eq!(rounded(1_000_060, 1_000_000, slack), 1_000_060);
@@ -214,9 +213,8 @@ mod tests {
     #[test]
     fn without_slack_each_wait_ends_at_its_own_moment() {
         for deadline in [0, 1, 999_999_999, u64::MAX - 1, u64::MAX] {
-            assert_eq!(rounded(deadline, 0, Duration::ZERO), deadline);
+            assert_eq!(rounded(deadline, 0, 0), deadline);
         }
-        let most = Duration::from_nanos(u64::MAX);
-        assert_eq!(rounded(u64::MAX, 0, most), u64::MAX);
+        assert_eq!(rounded(u64::MAX, 0, u64::MAX), u64::MAX);
     }
 }
