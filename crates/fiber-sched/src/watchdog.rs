@@ -9,8 +9,9 @@
 //! It also calls a sleeping worker for fibers that were left to a worker to start next, and that it
 //! has not started.
 //!
-//! The workers do nothing for it but count their turns and resumes. While all of them sleep the
-//! watchdog sleeps as well.
+//! The workers do nothing for it but count their turns and resumes. When all of them have slept
+//! from one look to the next the watchdog sleeps as well. Not sooner: workers that sleep for parts
+//! of a millisecond, as a server's do, would have to wake it after each look.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::{mem, time::Duration};
@@ -160,6 +161,8 @@ struct Looks {
     episode: Episode,
     /// Processor time up to which it was counted to processes; `None` before the first look.
     sampled: Option<Duration>,
+    /// How far it was at the last look.
+    progress: u64,
 }
 
 impl Looks {
@@ -217,16 +220,17 @@ impl Watched for Lookout {
             state: mem::take(&mut *self.state.lock()),
         };
         let State { workers, log } = &mut taken.state;
+        let mut moved = false;
         for ((worker, lane), looks) in (0..).zip(&self.shared.lanes).zip(workers) {
+            let (before, progress) = (looks.progress, lane.progress());
             self.look_at(watch, WorkerId(worker), lane, looks, log);
+            looks.progress = progress;
+            moved |= before != progress;
         }
         drop(taken);
         let lanes = &self.shared.lanes;
-        if self
-            .shared
-            .rest
-            .enter(|| lanes.iter().all(|lane| lane.needs_no_watch()))
-        {
+        let nobody = || lanes.iter().all(|lane| lane.needs_no_watch());
+        if !moved && self.shared.rest.enter(nobody) {
             Tick::Rest
         } else {
             Tick::Again
