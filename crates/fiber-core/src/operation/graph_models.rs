@@ -199,3 +199,16 @@ fn loom_who_joins_one_that_gives_up_is_not_looked_at_any_more() {
         assert_eq!(world.graph.len(), 0, "all have left");
     });
 }
+
+/// One joins another twice, which ends meanwhile: the second edge is where the first one was.
+#[test]
+fn loom_who_joins_again_one_that_has_ended_leaves_no_edge() {
+    loom::model(|| {
+        let world = World::of(2);
+        let ends = || world.fiber(1).header().finish();
+        for meanwhile in [&ends as &dyn Fn(), &|| ()] {
+            assert!(world.wait(0, 1, true, meanwhile));
+        }
+        assert_eq!(world.graph.len(), 0, "all have left");
+    });
+}

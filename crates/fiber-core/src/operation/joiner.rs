@@ -56,8 +56,13 @@ impl Joiner {
     pub(super) fn take_back(&self, edge: &Edge, is_over: bool) -> bool {
         let edge = ptr::from_ref(edge).cast_mut();
         if is_over {
-            // Nobody looks here again.
-            return self.0.load(Ordering::Acquire) == edge;
+            let is_here = self.0.load(Ordering::Acquire) == edge;
+            if is_here {
+                // Nobody takes it. But another edge may come to its address, which is entered: that
+                // one is not to be found here.
+                self.0.store(CLOSED, Ordering::Relaxed);
+            }
+            return is_here;
         }
         let taken = self
             .0
