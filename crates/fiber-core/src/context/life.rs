@@ -69,7 +69,10 @@ impl Context {
         let opened = shard.name(self.id_space(), named, owner);
         drop(shard);
         match opened {
-            Ok(id) => header.set_id(id),
+            Ok(id) => {
+                header.set_id(id);
+                header.joiner().open(self.id_space().waits());
+            }
             Err(error) => {
                 tracing::warn!(target: "fiber::core", %error, "a fiber goes without an id");
                 if owner.is_some() {

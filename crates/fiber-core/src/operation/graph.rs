@@ -133,13 +133,13 @@ impl Edge {
         unsafe { self.stored().joined() }
     }
 
-    /// Whether it waits with the fiber that it leads to until that waits itself.
+    /// Whether it waits with the fiber that it leads to until that waits itself, in `graph` too.
     #[inline]
-    fn hold_back(&self) -> bool {
+    fn hold_back(&self, graph: &WaitGraph) -> bool {
         self.joined().is_some_and(|joined| {
             // Before: so a circle is never held back as a whole, see `Joiner`.
             self.header().joiner().close();
-            joined.joiner().hold_back(self)
+            joined.joiner().hold_back(self, graph)
         })
     }
 
@@ -215,7 +215,7 @@ impl WaitGraph {
     /// was dropped, or [`WaitGraph::leave`] called instead (I-12).
     #[inline]
     pub(crate) unsafe fn enter<'a>(&'a self, edge: Pin<&'a Edge>) -> Result<Entered<'a>, Deadlock> {
-        if !edge.hold_back() {
+        if !edge.hold_back(self) {
             self.enter_now(&edge)?;
         }
         Ok(Entered { graph: self, edge })

@@ -66,10 +66,14 @@ impl World {
             fiber.0.fiber().header().set_id(id);
             fiber
         };
-        Arc::new(Self {
+        let world = Arc::new(Self {
             graph: WaitGraph::modelled(),
             fibers: (1..=fibers).map(fiber).collect(),
-        })
+        });
+        for (fiber, _) in &world.fibers {
+            fiber.fiber().header().joiner().open(&world.graph);
+        }
+        world
     }
 
     fn fiber(&self, number: usize) -> &Fiber {
@@ -79,6 +83,18 @@ impl World {
     /// The fiber `this` waits for `other`, is told that it must not or goes on waiting while
     /// `meanwhile` does something, and leaves. Says whether it waited.
     fn wait(&self, this: usize, other: usize, is_its_end: bool, meanwhile: impl FnOnce()) -> bool {
+        self.wait_in(&self.graph, this, other, is_its_end, meanwhile)
+    }
+
+    /// [`World::wait`] by a fiber of the world that has this graph.
+    fn wait_in(
+        &self,
+        graph: &WaitGraph,
+        this: usize,
+        other: usize,
+        is_its_end: bool,
+        meanwhile: impl FnOnce(),
+    ) -> bool {
         let wanted = Wanted {
             fiber: self.fiber(other).clone(),
             is_its_end,
@@ -97,7 +113,7 @@ impl World {
             let _noted = Noted::new(header, &stored);
             let edge = pin!(Edge::of(header, Some(stored), &cell).expect("it may be joined"));
             // SAFETY: both stay in this frame until it was left (I-12).
-            let entered = unsafe { self.graph.enter(edge.as_ref()) };
+            let entered = unsafe { graph.enter(edge.as_ref()) };
             let waits = entered.is_ok();
             if waits {
                 meanwhile();
@@ -209,6 +225,25 @@ fn loom_who_joins_again_one_that_has_ended_leaves_no_edge() {
         for meanwhile in [&ends as &dyn Fn(), &|| ()] {
             assert!(world.wait(0, 1, true, meanwhile));
         }
+        assert_eq!(world.graph.len(), 0, "all have left");
+    });
+}
+
+/// A fiber joins one of another world, which begins to wait.
+#[test]
+fn loom_who_joins_one_of_another_world_is_not_looked_at_there() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
+        let world = World::of(2);
+        let other = Arc::clone(&world);
+        let joins = thread::spawn(move || {
+            let graph = WaitGraph::modelled();
+            assert!(other.wait_in(&graph, 0, 1, true, || ()));
+            assert_eq!(graph.len(), 0, "it has left its own");
+        });
+        world.wait(1, 0, false, || ());
+        joins.join().unwrap();
         assert_eq!(world.graph.len(), 0, "all have left");
     });
 }

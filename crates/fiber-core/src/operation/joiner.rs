@@ -5,6 +5,7 @@
 //! if it comes to wait itself.
 //!
 //! ```text
+//! CLOSED ── launched: open ──▶ NOBODY
 //! NOBODY ── joined: hold_back ──▶ edge ── waits for a lock, or is found by one who does: take ─┐
 //!    │                              └── its joiner gives up: take_back ──────────────────────┐ │
 //!    └── waits itself, for whatever: close ─────────────────────────────────────────────▶ CLOSED
@@ -12,9 +13,13 @@
 //!
 //! | step | by whom |
 //! |---|---|
+//! | `open` | who names it, before it can wait |
 //! | `hold_back`, `take_back` | the one who joins, or the worker that parks it without a stack |
 //! | `close` | the fiber itself, before its own edge is held back |
 //! | `take` | who enters its edge, with the graph's lock: its own, and of those that it takes |
+//!
+//! `NOBODY` says whose graph it is: a joiner of another world uses another one, under another lock,
+//! and nothing of it is ever left here.
 //!
 //! `NOBODY` never comes back. So what was held back was so before its fiber's own edge was, and a
 //! circle is never held back as a whole: each of its edges would have been before the next one.
@@ -26,27 +31,46 @@
 
 use core::{fmt, ptr};
 
-use super::graph::Edge;
+use super::graph::{Edge, WaitGraph};
 use crate::primitive::{AtomicPtr, Ordering};
 
 /// No edge, nor will there be one: no edge is at an odd address.
 const CLOSED: *mut Edge = ptr::without_provenance_mut(1);
 
+/// No edge yet; there may be one of this graph. An odd address, too.
+#[inline]
+fn nobody(graph: &WaitGraph) -> *mut Edge {
+    ptr::without_provenance_mut(ptr::from_ref(graph).addr() | 1)
+}
+
+#[inline]
+fn is_edge(left: *mut Edge) -> bool {
+    left.addr() & 1 == 0
+}
+
 /// The edge of who joins a fiber that has not waited.
 pub(crate) struct Joiner(AtomicPtr<Edge>);
 
 impl Joiner {
+    /// That of a fiber whose world is not known yet.
     pub(crate) fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+        Self(AtomicPtr::new(CLOSED))
     }
 
-    /// Leaves `edge` here; false if its fiber waits, or has waited: then it is to be entered.
+    /// Its fiber is one of the world of `graph`, and has not waited.
     #[inline]
-    pub(super) fn hold_back(&self, edge: &Edge) -> bool {
+    pub(crate) fn open(&self, graph: &WaitGraph) {
+        self.0.store(nobody(graph), Ordering::Relaxed);
+    }
+
+    /// Leaves `edge` here, which is of `graph`; false if its fiber waits, or has waited, or is of
+    /// another world: then it is to be entered.
+    #[inline]
+    pub(super) fn hold_back(&self, edge: &Edge, graph: &WaitGraph) -> bool {
         let edge = ptr::from_ref(edge).cast_mut();
         let held =
             self.0
-                .compare_exchange(ptr::null_mut(), edge, Ordering::AcqRel, Ordering::Relaxed);
+                .compare_exchange(nobody(graph), edge, Ordering::AcqRel, Ordering::Relaxed);
         held.is_ok()
     }
 
@@ -73,14 +97,12 @@ impl Joiner {
     /// From here on nobody leaves an edge here: its fiber is about to.
     #[inline]
     pub(super) fn close(&self) {
-        if self.0.load(Ordering::Relaxed).is_null() {
+        let left = self.0.load(Ordering::Relaxed);
+        if !is_edge(left) && left != CLOSED {
             // If somebody was faster, that one's edge is the last.
-            let _ = self.0.compare_exchange(
-                ptr::null_mut(),
-                CLOSED,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
+            let _ = self
+                .0
+                .compare_exchange(left, CLOSED, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
@@ -91,10 +113,8 @@ impl Joiner {
         if self.0.load(Ordering::Relaxed) == CLOSED {
             return ptr::null();
         }
-        match self.0.swap(CLOSED, Ordering::AcqRel) {
-            CLOSED => ptr::null(),
-            edge => edge,
-        }
+        let left = self.0.swap(CLOSED, Ordering::AcqRel);
+        if is_edge(left) { left } else { ptr::null() }
     }
 }
 
