@@ -350,8 +350,16 @@ impl Context {
         now
     }
 
-    /// When a wait ends that is to end at `deadline`, which was computed just now if it is near:
-    /// together with others that end close to it, as far as the host's clock allows.
+    /// Reads the clock for one who is about to wait until a moment that was perhaps computed long
+    /// ago, if that makes a difference, see [`Context::end_of_wait`].
+    pub(crate) fn look_at_clock(&self) {
+        if self.slack != 0 {
+            self.now();
+        }
+    }
+
+    /// When a wait ends that is to end at `deadline`, if the clock was read just now: together with
+    /// others that end close to it, as far as the host's clock allows.
     #[inline]
     pub(crate) fn end_of_wait(&self, deadline: Instant) -> Instant {
         timer::round(deadline, self.seen.get(), self.slack)

@@ -326,7 +326,7 @@ fn park_for(deadline: Option<Instant>) {
 pub fn sleep(span: Duration) {
     let deadline = Context::with_current(|context, _| context.now() + span);
     match deadline {
-        Some(deadline) => sleep_until(deadline),
+        Some(deadline) => sleep_to(deadline),
         None => {
             let now = thread_hooks().now;
             let deadline = now() + span;
@@ -350,6 +350,12 @@ pub(crate) fn park_until(what: &'static str, mut done: impl FnMut(&Header) -> bo
 /// # Panics
 /// Outside of a fiber, where there is no runtime whose clock could be meant.
 pub fn sleep_until(deadline: Instant) {
+    Context::with_fiber("sleep_until", |context, _| context.look_at_clock());
+    sleep_to(deadline);
+}
+
+/// [`sleep_until`] a moment that was computed just now.
+fn sleep_to(deadline: Instant) {
     Context::with_fiber("sleep_until", |context, fiber| {
         context.charge(fiber);
         wait_until(context, fiber, Some(deadline), "sleep", || false);
