@@ -18,8 +18,9 @@ pub trait Clock {
 
     /// How much later than its moment a wait may end, besides for want of a processor: those that
     /// end near each other then end at once, and the worker is woken once for all of them. A short
-    /// wait is not held up by more than a 64th of it, whatever this says. Zero, as in a simulator:
-    /// each ends at its own moment. Asked once by each worker.
+    /// wait is not held up by more than a 64th of it, whatever this says. If two limits of one
+    /// fiber end closer to each other than that, either may be told. Zero, as in a simulator: each
+    /// ends at its own moment. Asked once by each worker.
     fn slack(&self) -> Duration {
         Duration::ZERO
     }

@@ -97,12 +97,12 @@ impl Joiner {
     /// From here on nobody leaves an edge here: its fiber is about to.
     #[inline]
     pub(super) fn close(&self) {
-        let left = self.0.load(Ordering::Relaxed);
+        let left = self.0.load(Ordering::Acquire);
         if !is_edge(left) && left != CLOSED {
             // If somebody was faster, that one's edge is the last.
             let _ = self
                 .0
-                .compare_exchange(left, CLOSED, Ordering::AcqRel, Ordering::Relaxed);
+                .compare_exchange(left, CLOSED, Ordering::AcqRel, Ordering::Acquire);
         }
     }
 
