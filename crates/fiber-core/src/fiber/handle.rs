@@ -73,9 +73,9 @@ impl Fiber {
         self.header().priority()
     }
 
-    /// Whether it has ended, in whatever way.
+    /// Whether it has ended, in whatever way, so that joining it would not wait.
     pub fn is_finished(&self) -> bool {
-        self.header().has_finished()
+        self.header().exit.is_open()
     }
 
     /// Whether it has ended by a panic that no handle was told of.
