@@ -316,8 +316,8 @@ impl Context {
     /// The ids of the world.
     #[inline(always)]
     pub fn id_space(&self) -> &IdSpace {
-        // SAFETY: a part of the world, of which there is a reference here: it stays, and nobody
-        // has it to change it (I-4).
+        // SAFETY: borrowed from what `env` counts references to, which is one of them for as long
+        // as this lives: it stays, and nobody can have it to change it (I-4).
         unsafe { self.space.as_ref() }
     }
 

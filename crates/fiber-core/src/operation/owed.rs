@@ -24,15 +24,15 @@ pub fn is_owed(debt: &dyn Debt) -> bool {
     owed.is_some_and(|owed| ptr::addr_eq(owed.as_ptr(), debt))
 }
 
-/// Whether the calling fiber owed this, which need not be paid now: who is to be woken has nothing
-/// to wake up for, and is seen to by the caller when it has.
-pub fn forgive_debt(debt: &dyn Debt) -> bool {
-    let owes = is_owed(debt);
+/// If the calling fiber owes this, it need not be paid: who is to be woken has nothing to wake up
+/// for, and is seen to by the caller when it has.
+pub fn forgive_debt(debt: &dyn Debt) {
     // SAFETY: used within this call (I-11).
-    if owes && let Some((context, _)) = unsafe { Context::here() } {
+    if is_owed(debt)
+        && let Some((context, _)) = unsafe { Context::here() }
+    {
         context.set_owed(None);
     }
-    owes
 }
 
 /// Has the caller's worker pay `debt` once the caller is switched out, if `waiter` is a fiber of
