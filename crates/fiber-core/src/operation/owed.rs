@@ -27,10 +27,11 @@ pub fn is_owed(debt: &dyn Debt) -> bool {
 /// If the calling fiber owes this, it need not be paid: who is to be woken has nothing to wake up
 /// for, and is seen to by the caller when it has.
 pub fn forgive_debt(debt: &dyn Debt) {
+    if !is_owed(debt) {
+        return;
+    }
     // SAFETY: used within this call (I-11).
-    if is_owed(debt)
-        && let Some((context, _)) = unsafe { Context::here() }
-    {
+    if let Some((context, _)) = unsafe { Context::here() } {
         context.set_owed(None);
     }
 }
