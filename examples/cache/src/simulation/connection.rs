@@ -68,13 +68,18 @@ impl Connection {
 
     /// The next line, without its end.
     pub(super) fn line(&mut self) -> Result<String> {
+        let mut searched = 0;
         loop {
             let rest = &self.received[self.taken..];
-            if let Some(length) = rest.windows(2).position(|pair| pair == b"\r\n") {
+            let mut ends = rest[searched..].windows(2);
+            if let Some(more) = ends.position(|pair| pair == b"\r\n") {
+                let length = searched + more;
                 let line = String::from_utf8_lossy(&rest[..length]).into_owned();
                 self.taken += length + 2;
                 return Ok(line);
             }
+            // The last byte may be half of an end.
+            searched = rest.len().saturating_sub(1);
             self.read()?;
         }
     }
