@@ -238,7 +238,7 @@ impl Record {
 
     /// How many fibers it has.
     pub fn fibers(&self) -> usize {
-        low_half(self.members.load(Ordering::Relaxed))
+        low_half(self.members.load(Ordering::Acquire))
     }
 
     /// How many ids it has, those of fibers and processes aside.

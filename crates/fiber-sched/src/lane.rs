@@ -139,6 +139,13 @@ impl Lane {
         drop(before);
     }
 
+    /// Has the fiber that runs there let others run at its next charged call. *Thread*: any.
+    pub(crate) fn end_slice(&self) {
+        if let Some(seen) = self.seen() {
+            seen.budget.end();
+        }
+    }
+
     /// Whoever has pushed and does not see it sleep is seen by the worker's look.
     pub(crate) fn is_sleeping(&self) -> bool {
         loom_fence();

@@ -357,7 +357,6 @@ impl Context {
         self.unlink(&header.started_part().links);
         self.at_rest.set(self.at_rest.get() + 1);
         if let Some(process) = header.process() {
-            process.count_abandoned();
             process.give_stack(header.stack_class().bytes());
         }
         let reason = header.cancel_reason().unwrap_or_default();
@@ -366,6 +365,10 @@ impl Context {
         mem::forget(fiber.clone());
         self.close_fiber(&fiber, Closing::Lost);
         self.env().leak_stack(header.stack_class());
+        if let Some(process) = header.process() {
+            // From here on it is not one that still runs.
+            process.count_abandoned();
+        }
         header.finish();
         self.id_space().tell_of_loss();
     }

@@ -105,6 +105,13 @@ impl Process {
         // Now, and not when the guardian comes to it.
         let sweep = Sweep::start(&life.shared, self.record(), Of::Fibers);
         self.attend(Some(sweep));
+        if stage >= Stage::Abandoned {
+            // Its worker has perhaps not come to sweep for as long as one of them runs: that one
+            // goes no further than to its next call that may suspend.
+            let lanes = life.shared.lanes.iter().enumerate();
+            let kept = lanes.filter(|(worker, _)| self.record().has_ids_at(*worker));
+            kept.for_each(|(_, lane)| lane.end_slice());
+        }
         if stage >= Stage::Killed {
             let guardian = match &*life.attendance.lock() {
                 Attendance::Guardian(death) => Some(Arc::clone(death)),
@@ -345,8 +352,9 @@ fn see_to(process: &Process, death: &Death) {
     if let Some(first) = &*death.first.lock() {
         report.fibers_unwound = first.report.lock().fibers_unwound;
     }
-    report.fibers_abandoned = record.abandoned();
+    // In this order: one that comes to rest meanwhile is not left out.
     report.fibers_running = record.fibers();
+    report.fibers_abandoned = record.abandoned();
     // Those that its main function was to end, and has not.
     end_children(life.children.all(), Stage::Cancelled, &record.reason());
     for child in life.children.all() {
@@ -361,9 +369,11 @@ fn see_to(process: &Process, death: &Death) {
     if !record.release() {
         let close = Sweep::start(&life.shared, record, Of::Rest);
         close.done.wait_operation("a sweep").timeout_in(grace);
-        report.add_closed(&close.report.lock());
         let released = death.released.wait_operation("the end of a process's ids");
-        if !released.timeout_in(grace) {
+        let released = released.timeout_in(grace);
+        // A worker may have come to its part late.
+        report.add_closed(&close.report.lock());
+        if !released {
             report.ids_left = record.ids_left();
             tracing::warn!(
                 target: "fiber::sched", %process, ids = report.ids_left,
@@ -409,7 +419,7 @@ fn tell(process: &Process, report: ExitReport) {
     let end = match said {
         _ if life.has_returned.load(Ordering::Relaxed) => End::Returned,
         Some(end) => *end,
-        None if report.fibers_abandoned > 0 => End::Killed(record.reason()),
+        None if report.fibers_abandoned + report.fibers_running > 0 => End::Killed(record.reason()),
         None => End::Cancelled(record.reason()),
     };
     let exit = Arc::new(Exit {

@@ -31,11 +31,13 @@ use host_linux::{Config, Linux};
 
 use crate::{
     support::Count,
-    world::{losing, losing_on_linux, on_a_thread_that_may_stay},
+    world::{losing, losing_on_linux, losing_unwatched, on_a_thread_that_may_stay},
 };
 
 /// Long enough for a worker of a busy machine to come to its next turn.
 const GRACE: Duration = Duration::from_millis(25);
+/// Longer than a worker may be held up.
+const PATIENCE: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Catches whatever unwinds it, for ever, and lets some time pass in between.
@@ -73,6 +75,18 @@ fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
+/// So many fibers were lost with the process. One whose worker stood still meanwhile is told of as
+/// running, for it rests later; in a simulated world none does.
+fn assert_lost(exit: &Exit, fibers: usize) {
+    let report = &exit.report;
+    let lost = report.fibers_abandoned + report.fibers_running;
+    assert_eq!(lost, fibers, "{exit}");
+    if Runtime::current().unwrap().env().watch().is_none() {
+        assert_eq!(report.fibers_running, 0, "{exit}");
+    }
+    assert!(!report.is_clean());
+}
+
 fn told<T>(locked: Result<T, LockError<T>>) -> Abandoned {
     match locked {
         Err(LockError::Abandoned(abandoned)) => abandoned,
@@ -92,16 +106,19 @@ fn a_fiber_that_catches_every_unwinding_is_abandoned_with_its_whole_process() {
             }
             served.get()
         });
-        let unwound = Count::default();
-        let seen = unwound.clone();
-        let exit = kill(move |ready| {
+        let unwound = Arc::new(Counter::new(0));
+        let seen = Arc::clone(&unwound);
+        let (ready, is_ready) = channel::bounded(1);
+        // Enough for the third one to unwind, whatever holds its worker up.
+        let process = Process::builder().name("doomed").grace(PATIENCE);
+        let process = process.spawn(move || {
             let begun = leak(Counter::new(0));
             drop(spawn(|| {
                 begun.add(1);
                 stubborn()
             }));
             drop(spawn(move || {
-                let _seen = scopeguard(move || seen.add());
+                let _seen = scopeguard(move || _ = seen.add(1));
                 begun.add(1);
                 park();
             }));
@@ -109,11 +126,15 @@ fn a_fiber_that_catches_every_unwinding_is_abandoned_with_its_whole_process() {
             ready.send(()).unwrap();
             stubborn()
         });
+        let process = process.unwrap().process().clone();
+        is_ready.recv().unwrap();
+        process.cancel("enough");
+        // The third one ends by itself.
+        unwound.wait(1);
+        process.kill("enough");
+        let exit = perform(process.end_operation());
         assert!(matches!(exit.end, End::Killed(_)), "{exit}");
-        assert_eq!(exit.report.fibers_abandoned, 2, "{exit}");
-        assert_eq!(exit.report.fibers_running, 0, "{exit}");
-        assert!(!exit.report.is_clean());
-        assert_eq!(unwound.get(), 1, "the third one ended by itself");
+        assert_lost(&exit, 2);
         assert_eq!(others.join().unwrap(), 20);
     });
 }
@@ -136,13 +157,16 @@ fn who_joins_an_abandoned_fiber_is_told() {
             ready.send(()).unwrap();
             stubborn()
         });
-        assert_eq!(exit.report.fibers_abandoned, 3, "{exit}");
+        assert_lost(&exit, 3);
         let [first, second] = [0; 2].map(|_| theirs.recv().unwrap());
         let Err(ExitReason::Abandoned(reason)) = first.join() else {
             panic!("it has ended")
         };
         assert_eq!(reason.message(), Some("enough"));
-        assert!(second.is_finished());
+        // Both rest, if not at the same moment.
+        while !second.is_finished() {
+            sleep(GRACE);
+        }
         // What nobody waits for is dropped as ever.
         drop(second);
     });
@@ -168,7 +192,7 @@ fn who_borrows_from_an_abandoned_scope_is_abandoned_too_and_its_frames_stay() {
                 stubborn()
             })
         });
-        assert_eq!(exit.report.fibers_abandoned, 3, "{exit}");
+        assert_lost(&exit, 3);
     });
 }
 
@@ -182,8 +206,9 @@ fn the_ids_of_an_abandoned_process_are_closed_and_its_port_can_be_bound_again() 
             ready.send(()).unwrap();
             stubborn()
         });
-        assert_eq!(exit.report.listeners_closed, 1, "{exit}");
-        assert_eq!(exit.report.ids_left, 0, "{exit}");
+        // A worker that stands still closes it later.
+        let (closed, left) = (exit.report.listeners_closed, exit.report.ids_left);
+        assert!((closed, left) == (1, 0) || left == 1, "{exit}");
         let address = their_port.recv().unwrap();
         // A host may need a moment for what it closes.
         let bound = (0..100).find_map(|_| {
@@ -453,24 +478,32 @@ fn a_region_without_suspension_ends_for_its_worker_with_the_fiber_that_is_abando
 /// tells of that was run.
 fn told_by_one_that_ran_on(perform_it: fn(&'static AtomicBool)) -> bool {
     let told = leak(AtomicBool::new(false));
-    losing_on_linux(2, 1, move || {
+    losing_unwatched(2, 1, move || {
         let [begins, computes, over] = leak([const { AtomicBool::new(false) }; 3]);
-        let (ready, is_ready) = channel::bounded(1);
-        let process = Process::builder().name("doomed").grace(GRACE);
-        let process = process.spawn(move || {
-            let here = Context::with(|context| context.unwrap().worker());
-            ready.send(here).unwrap();
-            while !begins.load(Ordering::SeqCst) {
-                yield_now();
+        // On the worker that knows of it: that cannot tell it of the death meanwhile.
+        let there = Context::with(|context| context.unwrap().worker());
+        let process = loop {
+            let (ready, is_ready) = channel::bounded(1);
+            let process = Process::builder().name("doomed").grace(GRACE);
+            let process = process.spawn(move || {
+                let here = Context::with(|context| context.unwrap().worker());
+                ready.send(here).unwrap();
+                while !begins.load(Ordering::SeqCst) {
+                    yield_now();
+                }
+                computes.store(true, Ordering::SeqCst);
+                while !over.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                perform_it(told);
+            });
+            let process = process.unwrap().process().clone();
+            if is_ready.recv().unwrap() == there {
+                break process;
             }
-            computes.store(true, Ordering::SeqCst);
-            while !over.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
-            perform_it(told);
-        });
-        let process = process.unwrap().process().clone();
-        let there = is_ready.recv().unwrap();
+            process.kill("not there");
+            perform(process.end_operation());
+        };
         // On the other worker, as is who sees to the death.
         let killer = FiberBuilder::new().worker(WorkerId(1 - there.0));
         let killer = killer.spawn(move || {
@@ -524,8 +557,7 @@ fn a_kill_abandons_in_time_who_has_all_the_time_to_end_when_it_is_cancelled() {
         sleep(GRACE);
         assert!(!process.process().has_ended(), "it has all the time");
         process.kill("enough");
-        let exit = process.join().unwrap_err();
-        assert_eq!(exit.report.fibers_abandoned, 1, "{exit}");
+        assert_lost(&process.join().unwrap_err(), 1);
     });
 }
 
@@ -546,8 +578,11 @@ fn a_dedicated_worker_is_free_again_when_its_fiber_was_abandoned() {
             });
             assert!(!exit.report.is_clean(), "{exit}");
             // As soon as it rests.
+            let (end, until) = channel::bounded(1);
             let next = loop {
-                match FiberBuilder::new().dedicated().spawn(|| sleep(GRACE)) {
+                let until = until.clone();
+                let waits = move || until.recv().unwrap();
+                match FiberBuilder::new().dedicated().spawn(waits) {
                     Ok(next) => break next,
                     Err(SpawnError::NoDedicatedWorker { .. }) => sleep(GRACE),
                     Err(error) => panic!("{error}"),
@@ -555,6 +590,7 @@ fn a_dedicated_worker_is_free_again_when_its_fiber_was_abandoned() {
             };
             let taken = FiberBuilder::new().dedicated().spawn(|| ());
             assert!(matches!(taken, Err(SpawnError::NoDedicatedWorker { .. })));
+            end.send(()).unwrap();
             next.join().unwrap();
             let last = FiberBuilder::new().dedicated().spawn(|| 7);
             last.unwrap().join().unwrap()

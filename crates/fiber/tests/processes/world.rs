@@ -2,7 +2,7 @@
 
 use std::{sync::mpsc, thread};
 
-use fiber::{Drain, Runtime, SharedEnv};
+use fiber::{Builder, Drain, Runtime, SharedEnv};
 use host_linux::{Config, Linux};
 
 use crate::support::{WORKERS, in_worlds, on_linux};
@@ -37,6 +37,15 @@ pub(crate) fn losing_on_linux(workers: u16, lost: usize, main: impl FnOnce() + S
     });
 }
 
+/// As [`losing_on_linux`], without a watchdog: nobody ends the slice of a fiber that runs on.
+pub(crate) fn losing_unwatched(workers: u16, lost: usize, main: impl FnOnce() + Send + 'static) {
+    on_a_thread_that_may_stay(move || {
+        let linux = Linux::new(Config::default()).unwrap();
+        let builder = Runtime::builder(linux).watchdog(None);
+        run_as(builder.workers(workers), lost, main);
+    });
+}
+
 /// Runs `body` on a thread that nobody waits for once it has succeeded: it does not end when a
 /// fiber was abandoned there.
 pub(crate) fn on_a_thread_that_may_stay(body: impl FnOnce() + Send + 'static) {
@@ -49,9 +58,12 @@ pub(crate) fn on_a_thread_that_may_stay(body: impl FnOnce() + Send + 'static) {
 }
 
 fn run(env: SharedEnv, workers: u16, lost: usize, main: impl FnOnce() + Send) {
-    let builder = Runtime::builder(env).workers(workers).drain(Drain::Wait);
+    run_as(Runtime::builder(env).workers(workers), lost, main);
+}
+
+fn run_as(builder: Builder, lost: usize, main: impl FnOnce() + Send) {
     let watched = move || (Runtime::current().unwrap(), main());
-    let (runtime, ()) = builder.run(watched).unwrap();
+    let (runtime, ()) = builder.drain(Drain::Wait).run(watched).unwrap();
     let stats = runtime.stats();
     assert_eq!((stats.live, stats.stacks.in_use()), (0, 0), "{stats}");
     assert_eq!(stats.stacks.leaked(), lost, "{stats}");
