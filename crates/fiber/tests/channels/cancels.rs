@@ -14,15 +14,11 @@ use fiber::{
     },
 };
 
-use crate::support::on_both;
+use crate::{support::on_both, waits::until_it_waits};
 
-/// Lets everybody run until they wait.
-fn settle() {
-    sleep(Duration::from_millis(20));
-}
-
+/// Cancels one that waits.
 fn cancelled<T>(fiber: JoinHandle<T>) {
-    settle();
+    until_it_waits(&fiber);
     fiber.cancel();
     assert!(matches!(fiber.join(), Err(ExitReason::Cancelled(_))));
 }
@@ -53,7 +49,7 @@ fn order_survives_a_cancel() {
     let waiting = [1, 2, 3].map(|number| {
         let sender = sender.clone();
         let fiber = spawn(move || sender.send(number));
-        settle();
+        until_it_waits(&fiber);
         fiber
     });
     let [first, second, third] = waiting;
@@ -102,7 +98,7 @@ fn nothing_is_given_to_the_cancelled() {
         let _credit = end.credit().unwrap();
         sleep(Duration::from_secs(3600));
     });
-    settle();
+    until_it_waits(&holder);
     assert_eq!(sender.available(), 0);
     cancelled(holder);
     assert_eq!(sender.available(), 1);
@@ -123,7 +119,7 @@ fn the_committed_is_kept() {
         checkpoint();
         unreachable!("the cancel comes at the next point");
     });
-    settle();
+    until_it_waits(&waiter);
     sender.send(5).unwrap();
     waiter.cancel();
     assert!(matches!(waiter.join(), Err(ExitReason::Cancelled(_))));

@@ -15,7 +15,10 @@ use fiber::{
 };
 use host_sim::Sim;
 
-use crate::support::{WORKERS, in_world, in_worlds, on_both, on_linux};
+use crate::{
+    support::{WORKERS, in_world, in_worlds, on_both, on_linux},
+    waits::until_it_waits,
+};
 
 /// Long enough for everybody else to do what they do; in a simulated world a moment.
 const A_WHILE: Duration = Duration::from_millis(20);
@@ -194,9 +197,9 @@ fn one_channel_twice() {
             value = other.recv_operation() => value,
         }
     });
-    settle();
+    until_it_waits(&first);
     let second = spawn(move || doubled.recv());
-    settle();
+    until_it_waits(&second);
     other_sender.send(7).unwrap();
     assert_eq!(first.join().unwrap(), Ok(7));
     doubled_sender.send(8).unwrap();
@@ -210,9 +213,9 @@ fn one_channel_twice() {
             sent = doubled.send_operation(1) => sent,
         }
     });
-    settle();
+    until_it_waits(&first);
     let second = spawn(move || last.send(2));
-    settle();
+    until_it_waits(&second);
     assert!(receiver.iter().eq([1, 2]));
     assert_eq!(first.join().unwrap(), Ok(()));
     assert_eq!(second.join().unwrap(), Ok(()));
@@ -362,7 +365,7 @@ fn losers_leave_no_trace() {
         }
         kept
     });
-    settle();
+    until_it_waits(&chooser);
     taken_sender.send(3).unwrap();
     assert_eq!(chooser.join().unwrap(), Some(Box::new(1)));
     assert_eq!(left.try_recv(), Err(TryRecvError::Empty));
@@ -393,7 +396,7 @@ fn first_come_first_served() {
                 assert_eq!(number, place);
                 served.fetch_add(1, Ordering::SeqCst);
             });
-            settle();
+            until_it_waits(&waiter);
             waiter
         })
         .collect();

@@ -14,7 +14,10 @@ use fiber::{
     yield_now,
 };
 
-use crate::support::{on_both, on_linux};
+use crate::{
+    support::{on_both, on_linux},
+    waits::until_it_waits,
+};
 
 fn promises() {
     let (sender, receiver) = oneshot::shared();
@@ -215,11 +218,10 @@ fn never_more_than_the_window_is_in_flight_and_nobody_stalls() {
 
 fn readers_and_writers_in_order() {
     let (sender, receiver) = rendezvous();
-    let settle = || fiber::sleep(Duration::from_millis(20));
     let writers = [0, 1, 2].map(|number| {
         let sender = sender.clone();
         let writer = spawn(move || sender.send(number));
-        settle();
+        until_it_waits(&writer);
         writer
     });
     for number in 0..3 {
@@ -231,7 +233,7 @@ fn readers_and_writers_in_order() {
     let readers = [0, 1, 2].map(|number| {
         let receiver = receiver.clone();
         let reader = spawn(move || assert_eq!(receiver.recv(), Ok(number)));
-        settle();
+        until_it_waits(&reader);
         reader
     });
     for number in 0..3 {

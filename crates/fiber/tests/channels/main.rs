@@ -12,3 +12,4 @@ mod programs;
 #[path = "../scheduler/support.rs"]
 mod support;
 mod table;
+mod waits;
