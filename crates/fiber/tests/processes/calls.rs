@@ -4,7 +4,9 @@ use core::time::Duration;
 use std::panic::resume_unwind;
 
 use fiber::{
-    CallError, End, Process, ProcessHandle, Reply, fail, park, sleep, spawn,
+    CallError, End, Process, ProcessHandle, Reply, fail,
+    operation::always,
+    park, sleep, spawn,
     sync::channel::{self, Receiver, Sender},
 };
 
@@ -144,7 +146,11 @@ fn a_call_waits_for_as_long_as_it_says_and_a_late_answer_goes_nowhere() {
             assert_eq!(reply.send(number), Err(6));
             doubles(requests);
         });
-        let answer = ask(&process, &requests, Duration::from_millis(5));
+        // Sent in any case, and then waited for.
+        let answer = process.process().call(Duration::from_millis(5), |reply| {
+            requests.send((6, reply)).unwrap();
+            always(())
+        });
         assert!(matches!(answer, Err(CallError::Elapsed)), "{answer:?}");
         assert_eq!(ask(&process, &requests, LONG).unwrap(), 12);
         drop(requests);
@@ -163,7 +169,7 @@ fn an_answer_that_was_given_before_the_end_is_never_late() {
         let answer = callee.call(LONG, |reply| {
             requests.send((6, reply)).unwrap();
             callee.monitor().wait();
-            fiber::operation::always(())
+            always(())
         });
         assert_eq!(answer.unwrap(), 6);
     });

@@ -83,7 +83,8 @@ fn who_sees_to_a_death_cannot_be_killed() {
     on_a_thread_that_may_stay(|| {
         let linux = Linux::new(Config::default()).unwrap();
         let run = Runtime::builder(linux).workers(1).run(|| {
-            let builder = Process::builder().grace(Duration::from_millis(500));
+            // Its death lasts until it was looked at, whatever holds that up.
+            let builder = Process::builder().grace(Duration::from_secs(2));
             let process = builder.spawn(|| {
                 let _stays = Stays;
                 park();
@@ -145,13 +146,17 @@ fn a_death_is_told_of_although_a_fiber_comes_to_no_suspension_point() {
     let linux = Linux::new(Config::default()).unwrap();
     let run = Runtime::builder(linux).workers(1).dedicated(1).run(|| {
         let (end, until) = mpsc::channel::<()>();
+        let (blocks, is_blocking) = channel::bounded(1);
         let process = short().spawn(move || {
-            let blocks = move || until.recv().unwrap_or_default();
+            let blocks = move || {
+                blocks.send(()).unwrap();
+                until.recv().unwrap_or_default();
+            };
             drop(FiberBuilder::new().dedicated().spawn(blocks).unwrap());
             park();
         });
         let process = process.unwrap();
-        sleep(Duration::from_millis(5));
+        is_blocking.recv().unwrap();
         process.kill("now");
         let exit = process.join().unwrap_err();
         assert_eq!(exit.report.fibers_running, 1, "{exit}");
@@ -217,18 +222,20 @@ fn a_future_of_a_fiber_that_is_abandoned_says_so() {
     on_a_thread_that_may_stay(|| {
         let linux = Linux::new(Config::default()).unwrap();
         let run = Runtime::builder(linux).workers(1).run(|| {
-            let (give, take) = mpsc::channel();
+            let (give, take) = channel::bounded(1);
+            let (begins, has_begun) = channel::bounded(1);
             let process = short().spawn(move || {
-                let future = into_future(|| {
+                let future = into_future(move || {
                     let _stays = Stays;
+                    begins.send(()).unwrap();
                     park();
                 });
                 give.send(future.unwrap()).unwrap();
                 park();
             });
             let process = process.unwrap();
-            sleep(Duration::from_millis(1));
-            let future = take.try_recv().unwrap();
+            has_begun.recv().unwrap();
+            let future = take.recv().unwrap();
             process.kill("now");
             let ended = block_on(future);
             assert!(matches!(ended, Err(ExitReason::Abandoned(_))), "{ended:?}");

@@ -105,8 +105,9 @@ fn a_process_may_say_that_it_has_failed() {
 #[test]
 fn masked_fibers_are_killed_after_the_grace() {
     everywhere(|| {
+        // In which a killed one unwinds, too, whatever holds its worker up.
         let process = Process::builder()
-            .grace(Duration::from_millis(20))
+            .grace(Duration::from_millis(1500))
             .spawn(|| {
                 drop(spawn(|| mask(park)));
                 loop {

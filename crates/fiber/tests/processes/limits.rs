@@ -178,8 +178,10 @@ fn stacks_are_limited_by_their_bytes_and_the_closures_are_dropped() {
         limited(builder.stack_bytes_max(3 * K64), || {
             let spawn_64 = || fiber::FiberBuilder::new().stack(StackClass::K64);
             let two = [(); 2].map(|()| spawn_64().spawn(park).unwrap());
-            // They have started, so they have their stacks.
-            two.iter().for_each(|_| sleep(Duration::from_millis(1)));
+            // Those that have started have their stacks.
+            while !two.iter().all(|fiber| fiber.fiber().is_started()) {
+                sleep(Duration::from_millis(1));
+            }
             let dropped = Count::default();
             let count = OnDrop({
                 let dropped = dropped.clone();

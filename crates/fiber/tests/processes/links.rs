@@ -110,7 +110,8 @@ fn who_traps_exits_is_told_and_goes_on() {
     everywhere(|| {
         let (trapping, trapped) = trapping();
         let killed = parked();
-        let returns = Process::builder().spawn(|| sleep(Duration::from_millis(20)));
+        let (end, until) = channel::bounded(1);
+        let returns = Process::builder().spawn(move || until.recv().unwrap());
         let returns = returns.unwrap();
         trapping.link_to(killed.process());
         trapping.link_to(returns.process());
@@ -118,6 +119,7 @@ fn who_traps_exits_is_told_and_goes_on() {
         let first = trapped.recv().unwrap();
         assert_eq!(first.process, killed.id());
         assert_eq!(first.end, End::Killed("now".into()));
+        end.send(()).unwrap();
         let second = trapped.recv().unwrap();
         assert_eq!(
             (second.process, &second.end),

@@ -1,8 +1,11 @@
 //! Names under which processes are found.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 
-use fiber::{NameError, Process, Runtime, park, register, sleep, spawn, unregister, whereis};
+use fiber::{
+    NameError, Process, Runtime, park, register, sleep, spawn, sync::Counter, unregister, whereis,
+};
 
 use crate::{support::on_linux, world::everywhere};
 
@@ -69,12 +72,17 @@ fn whoever_is_told_of_an_end_may_take_the_name() {
 #[test]
 fn a_name_that_many_want_goes_to_one() {
     everywhere(|| {
-        let processes: Vec<_> = (0..8)
+        const RIVALS: usize = 8;
+        let tried = Arc::new(Counter::new(0));
+        let processes: Vec<_> = (0..RIVALS)
             .map(|_| {
-                Process::builder().spawn(|| {
+                let tried = Arc::clone(&tried);
+                Process::builder().spawn(move || {
                     let this = Process::current().unwrap();
                     let won = register("ledger", &this).is_ok();
-                    sleep(Duration::from_secs(1));
+                    // Nobody ends, and frees the name, before all have tried.
+                    tried.add(1);
+                    tried.wait(RIVALS);
                     won
                 })
             })

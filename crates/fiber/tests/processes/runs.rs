@@ -13,8 +13,7 @@ use crate::{support::Count, world::everywhere};
 /// A process whose fibers, and whose child's, count down when they end.
 fn busy(left: &Count) -> fiber::ProcessHandle<()> {
     let left = left.clone();
-    let builder = Process::builder().grace(Duration::from_millis(5));
-    let process = builder.spawn(move || {
+    let process = Process::builder().spawn(move || {
         let (one, other) = (left.clone(), left.clone());
         drop(spawn(move || {
             let _counted = OnDrop(one);

