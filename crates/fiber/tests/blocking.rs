@@ -219,8 +219,15 @@ fn try_blocking_gives_the_call_back_when_the_pool_is_full() {
 fn one_that_waits_for_room_can_be_cancelled_and_takes_no_place_along() {
     on_linux(Config::default().helpers_max(1).helper_jobs_max(1), || {
         let (open, gate) = mpsc::channel::<()>();
-        let holder = spawn(|| blocking(move || gate.recv().unwrap()));
-        while try_blocking(|| ()).is_ok() {
+        let holds = Arc::new(AtomicBool::new(false));
+        let held = holds.clone();
+        let holder = spawn(move || {
+            blocking(move || {
+                held.store(true, Ordering::SeqCst);
+                gate.recv().unwrap();
+            });
+        });
+        while !holds.load(Ordering::SeqCst) {
             yield_now();
         }
         let waits = spawn(|| blocking(|| unreachable!("it was cancelled before its turn")));

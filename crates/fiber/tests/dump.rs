@@ -16,7 +16,7 @@ use std::{
 
 use fiber::{
     Dump, DumpOptions, FiberBuilder, FiberDump, FiberState, JoinHandle, Runtime, StackClass,
-    WorkerState, checkpoint, park, sleep, spawn,
+    WorkerState, checkpoint, park, sleep, spawn, spawn_local,
     sync::{Mutex, channel},
     yield_now,
 };
@@ -36,8 +36,13 @@ fn on_linux(workers: u16, main: impl Fn() + Copy + Send + 'static) {
     }
 }
 
+/// Gives every worker, and the helper that reads names, time enough.
+fn patient() -> DumpOptions {
+    DumpOptions::default().grace(Duration::from_secs(30))
+}
+
 fn dump() -> Dump {
-    Runtime::current().unwrap().dump()
+    Runtime::current().unwrap().dump_with(&patient())
 }
 
 fn named(dump: &Dump, name: &str) -> FiberDump {
@@ -189,8 +194,13 @@ fn those_whose_wait_nobody_is_left_to_end_are_flagged() {
 fn fibers_that_have_not_started_are_shown_as_such() {
     for workers in 1..3 {
         on_linux(workers, || {
-            // Far more than start in a turn, and each lets others run.
-            let fresh: Vec<_> = (0..2000).map(|_| spawn(settle)).collect();
+            // Far more than start in a turn, and each lets others run. Another worker would take
+            // some, and perhaps all of them.
+            let spawns = match Runtime::current().unwrap().workers() {
+                (1, _) => spawn,
+                _ => spawn_local,
+            };
+            let fresh: Vec<_> = (0..2000).map(|_| spawns(settle as fn())).collect();
             let dump = dump();
             let fibers = dump.workers.iter().flat_map(|worker| &worker.fibers);
             let unstarted = fibers.filter(|fiber| fiber.state == FiberState::Unstarted);
@@ -231,7 +241,7 @@ fn a_plain_thread_takes_a_dump_while_all_workers_sleep() {
         let done = Arc::new(AtomicBool::new(false));
         let finished = done.clone();
         let outsider = std::thread::spawn(move || {
-            let dump = runtime.dump();
+            let dump = runtime.dump_with(&patient());
             finished.store(true, Ordering::SeqCst);
             main.unpark();
             dump
@@ -267,7 +277,13 @@ fn a_worker_that_a_fiber_keeps_is_shown_with_that_fiber() {
                 std::thread::yield_now();
             }
             let quick = DumpOptions::default().grace(Duration::from_millis(50));
-            let dump = runtime.dump_with(&quick);
+            // A thread that stands still cannot be looked at.
+            let dump = loop {
+                let dump = runtime.dump_with(&quick);
+                if !dump.workers[0].fibers.is_empty() {
+                    break dump;
+                }
+            };
             stop.store(true, Ordering::Relaxed);
             dump
         });
@@ -285,7 +301,7 @@ fn a_dump_shows_no_more_fibers_than_it_may_and_counts_the_others() {
     on_linux(2, || {
         let parked: Vec<_> = (0..100).map(|_| spawn(park)).collect();
         start_all(&parked);
-        let few = DumpOptions::default().fibers_max(7);
+        let few = patient().fibers_max(7);
         let dump = Runtime::current().unwrap().dump_with(&few);
         let shown: usize = dump.workers.iter().map(|worker| worker.fibers.len()).sum();
         let left_out: usize = dump.workers.iter().map(|worker| worker.left_out).sum();

@@ -47,8 +47,13 @@ fn whatever_would_wait_is_refused_and_named() {
         let mutex = Mutex::new(());
         let guard = mutex.lock().unwrap();
         fiber::scope(|scope| {
-            scope.spawn(|| refused(": a mutex", || no_suspend(|| drop(mutex.lock()))));
-            sleep(MOMENT);
+            let (tell, told) = channel::bounded(1);
+            let mutex = &mutex;
+            scope.spawn(move || {
+                refused(": a mutex", || no_suspend(|| drop(mutex.lock())));
+                tell.send(()).unwrap();
+            });
+            told.recv().unwrap();
             drop(guard);
         });
         let (_sender, receiver) = channel::bounded::<()>(1);

@@ -139,7 +139,7 @@ fn a_cancelled_performer_unwinds_although_another_fiber_is_unwinding_by_then() {
         let waiter = spawn(|| {
             never::<()>()
                 .wrap_abort(|| sleep(MS * 10))
-                .perform_timeout(MS * 1000)
+                .perform_timeout(MS * 1_000_000)
         });
         let other = spawn(|| {
             let _sleeps = Sleeps(MS * 20);
