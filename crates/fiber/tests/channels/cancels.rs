@@ -129,7 +129,7 @@ fn the_committed_is_kept() {
 #[test]
 fn a_promise_that_was_kept_before_the_cancel_is_received() {
     // On one worker: there the cancel cannot come first.
-    crate::support::on_linux(1, the_committed_is_kept);
+    crate::support::in_turn(the_committed_is_kept);
 }
 
 /// Cancelled before it calls, it does not get as far as the queue.

@@ -8,7 +8,7 @@ use fiber::{
     scope, spawn, spawn_any, sync::channel, yield_now,
 };
 
-use crate::support::{Count, WORKERS, in_worlds, on_linux};
+use crate::support::{Count, WORKERS, in_turn, in_worlds, on_linux};
 
 fn everywhere(main: fn()) {
     for workers in WORKERS {
@@ -65,7 +65,7 @@ fn a_detached_fiber_that_cancels_itself_ends_at_its_next_point() {
 
 #[test]
 fn who_is_cancelled_before_the_first_run_never_runs() {
-    on_linux(1, never_runs);
+    in_turn(never_runs);
     in_worlds(500, || {
         // Another worker may have taken it already: then it runs to its first point.
         let fiber = spawn(park);
@@ -208,7 +208,7 @@ fn is_handed_a_value() -> usize {
 #[test]
 fn a_value_that_was_handed_over_is_received_and_the_cancel_meets_the_next_point() {
     // It waits when the value comes: on one worker it had its turn.
-    on_linux(1, || assert_eq!(is_handed_a_value(), 1));
+    in_turn(|| assert_eq!(is_handed_a_value(), 1));
     in_worlds(1000, || assert!(is_handed_a_value() <= 1));
 }
 

@@ -13,7 +13,7 @@ use fiber::{
 };
 use host_sim::Sim;
 
-use crate::support::{Count, WORKERS, in_world, on_both, on_linux};
+use crate::support::{Count, WORKERS, in_turn, in_world, on_both, on_linux};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -184,7 +184,7 @@ fn work_that_is_interrupted_by_checkpoints_is_all_done_when_a_waiting_run_ends()
 /// High ones run first, and low ones are not shut out by others that are always ready.
 #[test]
 fn an_urgent_fiber_goes_first_and_none_is_shut_out() {
-    on_linux(1, || {
+    in_turn(|| {
         let order = Arc::new(std::sync::Mutex::new(Vec::new()));
         let fibers: Vec<_> = [Priority::Low, Priority::Normal, Priority::High]
             .into_iter()

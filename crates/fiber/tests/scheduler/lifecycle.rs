@@ -10,7 +10,9 @@ use fiber::{
 };
 use host_sim::{Order, Sim};
 
-use crate::support::{Count, WORKERS, in_world, in_worlds, on_both, on_linux, resident_bytes};
+use crate::support::{
+    Count, WORKERS, in_turn, in_world, in_worlds, on_both, on_linux, resident_bytes,
+};
 
 /// There is no run without a main fiber: `run` takes it.
 #[test]
@@ -154,7 +156,7 @@ fn in_order() {
 
 #[test]
 fn one_worker_starts_fibers_in_the_order_of_their_spawns_and_wakes_in_that_of_their_waits() {
-    on_linux(1, in_order);
+    in_turn(in_order);
     in_world(Sim::new(0).order(Order::Fifo), 1, in_order).expect_finished();
 }
 
@@ -167,7 +169,7 @@ fn the_parent_goes_on_before_its_child_begins() {
         assert_eq!(began.get(), 0, "the child began inside of spawn");
         child.join().unwrap();
     };
-    on_linux(1, parent_first);
+    in_turn(parent_first);
     in_world(Sim::new(0).order(Order::Fifo), 1, parent_first).expect_finished();
 }
 

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::fs;
 
-use fiber::{Drain, Runtime, SharedEnv};
+use fiber::{Builder, Drain, Runtime, SharedEnv};
 use host_linux::{Config, Linux};
 use host_sim::{Outcome, Sim};
 
@@ -16,15 +16,26 @@ pub(crate) fn on_linux<T: Send>(workers: u16, main: impl FnOnce() -> T + Send) -
     run_to_the_end(Linux::new(Config::default()).unwrap(), workers, main)
 }
 
+/// As [`on_linux`] with one worker, where who is ready runs in turn: no watchdog ends the slice of
+/// a fiber that was held up.
+pub(crate) fn in_turn<T: Send>(main: impl FnOnce() -> T + Send) -> T {
+    let linux = Linux::new(Config::default()).unwrap();
+    let builder = Runtime::builder(linux).workers(1).watchdog(None);
+    run_as(builder, main)
+}
+
 /// Runs `main` and waits for all fibers; then no fiber is left, and no stack is with anybody.
 pub(crate) fn run_to_the_end<T: Send>(
     env: SharedEnv,
     workers: u16,
     main: impl FnOnce() -> T + Send,
 ) -> T {
-    let builder = Runtime::builder(env).workers(workers).drain(Drain::Wait);
-    let watched = move || (Runtime::current().unwrap(), main());
-    let (runtime, value) = builder.run(watched).unwrap();
+    run_as(Runtime::builder(env).workers(workers), main)
+}
+
+fn run_as<T: Send>(builder: Builder, main: impl FnOnce() -> T + Send) -> T {
+    let main = move || (Runtime::current().unwrap(), main());
+    let (runtime, value) = builder.drain(Drain::Wait).run(main).unwrap();
     let stats = runtime.stats();
     assert_eq!((stats.live, stats.stacks.in_use()), (0, 0), "{stats}");
     value

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use host_sim::{Order, Sim};
 
-use crate::support::{on_linux, run_to_the_end};
+use crate::support::{in_turn, run_to_the_end};
 
 /// What has happened, in order.
 #[derive(Clone, Default)]
@@ -24,7 +24,7 @@ impl Log {
 /// Runs `main` on one worker, on Linux and in a simulated world in production order: where the
 /// order in which fibers run is documented.
 pub(crate) fn in_order(main: impl Fn() + Copy + Send + 'static) {
-    on_linux(1, main);
+    in_turn(main);
     simulated(Sim::new(0).order(Order::Fifo), 1, main);
 }
 
