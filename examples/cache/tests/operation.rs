@@ -6,15 +6,22 @@ mod processes;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::{
-    io::{BufRead, BufReader, Lines, Read, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Lines, Read, Write},
     net::TcpStream,
     process::{Child, ChildStderr, Command, Stdio},
+    time::Instant,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Nothing here takes so long, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A drain that is not cut off, however slow this machine is.
+const PATIENT: &str = "--drain-timeout 3600";
+
+/// How long a connection that is over stays for a client that says nothing, see the server.
+const LINGER: Duration = Duration::from_secs(1);
 
 struct Server {
     child: Child,
@@ -88,11 +95,19 @@ impl Drop for Server {
     }
 }
 
-fn ask(mut stream: &TcpStream, request: &str, answer: &str) {
-    stream.write_all(request.as_bytes()).expect("it is taken");
+fn ask(stream: &TcpStream, request: &str, answer: &str) {
+    assert!(try_ask(stream, request, answer), "it is answered");
+}
+
+/// False if the connection ends before an answer.
+fn try_ask(mut stream: &TcpStream, request: &str, answer: &str) -> bool {
     let mut got = vec![0; answer.len()];
-    stream.read_exact(&mut got).expect("it is answered");
+    let asked = stream.write_all(request.as_bytes());
+    if asked.and_then(|()| stream.read_exact(&mut got)).is_err() {
+        return false;
+    }
     assert_eq!(String::from_utf8_lossy(&got), answer);
+    true
 }
 
 /// What the server still says, up to its end of the connection.
@@ -103,21 +118,29 @@ fn rest(mut stream: &TcpStream) -> Vec<u8> {
 }
 
 fn number(stream: &TcpStream, name: &str) -> u64 {
-    (&mut &*stream)
-        .write_all(b"stats\r\n")
-        .expect("it is taken");
+    try_number(stream, name).expect("it is answered")
+}
+
+/// An error if the connection ends before the answer does.
+fn try_number(stream: &TcpStream, name: &str) -> io::Result<u64> {
+    (&mut &*stream).write_all(b"stats\r\n")?;
     let mut found = None;
+    let mut ended = true;
     for line in BufReader::new(stream).lines() {
-        let line = line.expect("it is answered");
+        let line = line?;
         let mut words = line.split(' ').skip(1);
         if words.next() == Some(name) {
             found = words.next().map(|number| number.parse().expect("a number"));
         }
         if line == "END" {
+            ended = false;
             break;
         }
     }
-    found.unwrap_or_else(|| panic!("{name} is in the statistics"))
+    if ended {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    Ok(found.unwrap_or_else(|| panic!("{name} is in the statistics")))
 }
 
 /// Stores a value that does not fit into a connection, and asks for it without reading.
@@ -135,8 +158,8 @@ fn start_a_long_answer(server: &Server) -> (TcpStream, usize) {
         .write_all(format!("get{}\r\n", " long".repeat(TIMES)).as_bytes())
         .expect("it is taken");
     // The first byte: the request was read whole.
-    let first = (&mut &stream).read(&mut [0]);
-    assert_eq!(first.expect("it is answered"), 1);
+    let first = (&mut &stream).read_exact(&mut [0]);
+    first.expect("it is answered");
     let line = format!("VALUE long 0 {VALUE_BYTES}\r\n");
     let all = TIMES * (line.len() + VALUE_BYTES + 2) + "END\r\n".len();
     (stream, all - 1)
@@ -151,14 +174,14 @@ fn for_each_driver(test: impl Fn(&str)) {
 #[test]
 fn a_terminated_server_answers_what_it_has_read_and_exits_with_zero() {
     for_each_driver(|driver| {
-        let mut server = Server::start(driver, "");
+        let mut server = Server::start(driver, PATIENT);
         let idle = server.connect();
         ask(&idle, "delete nothing\r\n", "NOT_FOUND\r\n");
         let (long, bytes) = start_a_long_answer(&server);
         server.signal(Signal::TERM);
         assert_eq!(rest(&idle), b"");
-        let refused = TcpStream::connect(server.address);
-        assert!(refused.is_err(), "nobody new is let in");
+        // The listener is closed at about the same time: from then on nobody new is let in.
+        while TcpStream::connect(server.address).is_ok() {}
         let answer = rest(&long);
         assert_eq!(answer.len(), bytes);
         assert!(answer.ends_with(b"\r\nEND\r\n"));
@@ -169,32 +192,43 @@ fn a_terminated_server_answers_what_it_has_read_and_exits_with_zero() {
 
 #[test]
 fn what_is_asked_too_late_takes_no_answer_back() {
+    for_each_driver(|driver| while !speaks_on_during_a_drain(driver) {});
+}
+
+/// Asks on and on while the server drains; no answer may be lost by that. False if this took so
+/// long a rest that the server need not have waited for it.
+fn speaks_on_during_a_drain(driver: &str) -> bool {
     const LATE: &[u8] = b"delete nothing\r\n";
-    for_each_driver(|driver| {
-        let mut server = Server::start(driver, "");
-        let (long, bytes) = start_a_long_answer(&server);
-        let other = server.connect();
-        ask(&other, "delete nothing\r\n", "NOT_FOUND\r\n");
-        server.signal(Signal::TERM);
-        // Its end says that nobody is listened to any more.
-        assert_eq!(rest(&other), b"");
-        let mut answer = Vec::new();
-        let mut part = vec![0; 64 << 10];
-        loop {
-            // It fails once the server has taken the connection down.
-            let _ = (&mut &long).write_all(LATE);
-            match (&mut &long).read(&mut part) {
-                Ok(0) => break,
-                Ok(count) => answer.extend_from_slice(&part[..count]),
-                Err(error) => panic!("{} of {bytes} bytes came: {error}", answer.len()),
-            }
+    let mut server = Server::start(driver, PATIENT);
+    let (long, bytes) = start_a_long_answer(&server);
+    let other = server.connect();
+    ask(&other, "delete nothing\r\n", "NOT_FOUND\r\n");
+    server.signal(Signal::TERM);
+    // Its end says that nobody is listened to any more.
+    assert_eq!(rest(&other), b"");
+    let mut answer = Vec::new();
+    let mut part = vec![0; 64 << 10];
+    let mut spoken = Instant::now();
+    let mut longest_rest = Duration::ZERO;
+    loop {
+        // It fails once the server has taken the connection down.
+        let _ = (&mut &long).write_all(LATE);
+        longest_rest = longest_rest.max(spoken.elapsed());
+        spoken = Instant::now();
+        match (&mut &long).read(&mut part) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&part[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) if longest_rest >= LINGER / 2 => return false,
+            Err(error) => panic!("{} of {bytes} bytes came: {error}", answer.len()),
         }
-        assert!(answer[..bytes].ends_with(b"\r\nEND\r\n"));
-        let late = answer[bytes..].chunks(b"NOT_FOUND\r\n".len());
-        assert!(late.into_iter().all(|line| line == b"NOT_FOUND\r\n"));
-        drop(long);
-        assert_eq!(server.exit_code(), Some(0));
-    });
+    }
+    assert!(answer[..bytes].ends_with(b"\r\nEND\r\n"));
+    let late = answer[bytes..].chunks(b"NOT_FOUND\r\n".len());
+    assert!(late.into_iter().all(|line| line == b"NOT_FOUND\r\n"));
+    drop(long);
+    assert_eq!(server.exit_code(), Some(0));
+    true
 }
 
 #[test]
@@ -236,25 +270,56 @@ fn who_asks_by_signal_is_told_what_every_fiber_waits_for() {
         let mut server = Server::start(driver, "");
         let idle = server.connect();
         ask(&idle, "mn\r\n", "MN\r\n");
-        server.signal(Signal::USR1);
-        server.says("numbers on demand");
-        server.says("worker 0");
-        server.says("fibers on demand");
-        server.says("accept");
+        // Whoever runs just then is not listed as one that waits.
+        while !tells_who_accepts(&mut server) {}
         ask(&idle, "mn\r\n", "MN\r\n");
         server.signal(Signal::TERM);
         assert_eq!(server.exit_code(), Some(0));
     });
 }
 
+/// Asks by signal; whether somebody is listed who accepts.
+fn tells_who_accepts(server: &mut Server) -> bool {
+    server.signal(Signal::USR1);
+    server.says("numbers on demand");
+    // It is told of behind all that the first signal brings.
+    server.signal(Signal::HUP);
+    server.says("worker 0");
+    server.says("fibers on demand");
+    let lines = server
+        .log
+        .by_ref()
+        .map(|line| line.expect("the log is text"));
+    let mut lines = lines.take_while(|line| !line.contains("ignored"));
+    lines
+        .by_ref()
+        .filter(|line| line.contains("accept"))
+        .count()
+        > 0
+}
+
 #[test]
 fn a_silent_connection_is_closed_and_counted() {
     for_each_driver(|driver| {
         let server = Server::start(driver, "--idle-timeout 1");
-        let idle = server.connect();
-        ask(&idle, "delete nothing\r\n", "NOT_FOUND\r\n");
+        // One that speaks too late, as this machine is slow, is closed as well.
+        let mut closed = 0;
+        let idle = loop {
+            let stream = server.connect();
+            if try_ask(&stream, "delete nothing\r\n", "NOT_FOUND\r\n") {
+                break stream;
+            }
+            closed += 1;
+        };
         assert_eq!(rest(&idle), b"");
-        assert_eq!(number(&server.connect(), "idle_kicks"), 1);
+        closed += 1;
+        let counted = loop {
+            if let Ok(counted) = try_number(&server.connect(), "idle_kicks") {
+                break counted;
+            }
+            closed += 1;
+        };
+        assert_eq!(counted, closed);
     });
 }
 
@@ -323,11 +388,23 @@ fn a_shortage_of_files_is_told_once_and_ends_when_connections_do() {
         let more: Vec<_> = (0..40).map(|_| server.connect()).collect();
         server.says("cannot accept");
         ask(&first, "delete nothing\r\n", "NOT_FOUND\r\n");
+        while number(&first, "listen_disabled_num") < 3 {}
         drop(more);
-        server.says("accepting again");
         ask(&server.connect(), "delete nothing\r\n", "NOT_FOUND\r\n");
         server.signal(Signal::TERM);
         assert_eq!(server.exit_code(), Some(0));
-        assert_eq!(server.count_in_the_rest("cannot accept"), 0);
+        // There may have been several, as those who left did so one after the other.
+        let mut is_short = true;
+        let mut ends = 0;
+        for line in server.log.by_ref().map_while(Result::ok) {
+            let (begins, over) = (
+                line.contains("cannot accept"),
+                line.contains("accepting again"),
+            );
+            assert!(if is_short { !begins } else { !over }, "told again: {line}");
+            is_short = (is_short || begins) && !over;
+            ends += usize::from(over);
+        }
+        assert!(ends > 0, "its end is told");
     });
 }

@@ -98,9 +98,21 @@ impl Server {
         Self { child, stderr }
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+    fn signal(&self, it: Signal) {
+        signal(&self.child, it);
+    }
+
+    /// Asks by signal; whether somebody is listed who accepts.
+    fn tells_who_accepts(&mut self) -> bool {
+        const FIRST: &str = "fibers live";
+        let mut lines = self.stderr.by_ref().lines().map(Result::unwrap);
+        signal(&self.child, Signal::USR1);
+        assert!(lines.any(|line| line.contains(FIRST)));
+        // Its first line shows that the first answer is over.
+        signal(&self.child, Signal::USR1);
+        let told: Vec<_> = lines.take_while(|line| !line.contains(FIRST)).collect();
+        assert!(told.iter().any(|line| line.contains("worker 0")));
+        told.iter().any(|line| line.contains("accept"))
     }
 
     fn address(&mut self) -> SocketAddr {
@@ -119,6 +131,11 @@ impl Drop for Server {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 fn assert_echoes(at: SocketAddr) {
@@ -148,10 +165,8 @@ fn a_signal_shows_what_fibers_do_and_another_one_ends_the_program_with_zero() {
         let mut server = Server::start(&arguments);
         let at = server.address();
         let held = net::TcpStream::connect(at).unwrap();
-        server.signal(Signal::USR1);
-        let mut lines = server.stderr.by_ref().lines().map(Result::unwrap);
-        assert!(lines.any(|line| line.contains("worker 0")));
-        assert!(lines.any(|line| line.contains("accept")));
+        // Whoever runs just then is not listed as one that waits.
+        while !server.tells_who_accepts() {}
         server.signal(Signal::TERM);
         assert_eq!(server.child.wait().unwrap().code(), Some(0));
         drop(held);
