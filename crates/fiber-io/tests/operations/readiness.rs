@@ -1,5 +1,6 @@
 //! What is ready, what is not, and where that cannot be known.
 
+use core::time::Duration;
 use std::{
     io::{Read, Write},
     thread,
@@ -17,13 +18,13 @@ use crate::{
     support::{everywhere, listener, on_linux, pair, run},
 };
 
-fn is_readable(stream: &TcpStream) -> bool {
-    let ready = stream.readable_operation().perform_timeout(MOMENT);
+fn is_readable(stream: &TcpStream, within: Duration) -> bool {
+    let ready = stream.readable_operation().perform_timeout(within);
     ready.is_ok_and(|ready| ready.is_ok())
 }
 
-fn is_writable(stream: &TcpStream) -> bool {
-    let ready = stream.writable_operation().perform_timeout(MOMENT);
+fn is_writable(stream: &TcpStream, within: Duration) -> bool {
+    let ready = stream.writable_operation().perform_timeout(within);
     ready.is_ok_and(|ready| ready.is_ok())
 }
 
@@ -69,16 +70,18 @@ fn an_accept_that_waits_gives_the_connection_when_it_comes() {
 fn a_new_connection_can_be_written_to_until_it_is_full_and_then_read() {
     everywhere(|| {
         let (client, server) = pair();
-        assert!(is_writable(&client) && !is_readable(&client) && !is_readable(&server));
+        assert!(is_writable(&client, LONG));
+        assert!(!is_readable(&client, MOMENT) && !is_readable(&server, MOMENT));
         let mut sent = 0;
         let bytes = [7; 1 << 16];
         // Also what is on its way takes room, until it has arrived.
-        while is_writable(&client) {
+        while is_writable(&client, MOMENT) {
             while let Some(count) = client.try_write(&bytes).unwrap() {
                 sent += count;
             }
         }
-        assert!(is_readable(&server) && is_writable(&server) && !is_readable(&client));
+        assert!(is_readable(&server, LONG) && is_writable(&server, LONG));
+        assert!(!is_readable(&client, MOMENT));
         let reader = spawn(move || {
             let mut into = [0; 1 << 16];
             while sent > 0 {
