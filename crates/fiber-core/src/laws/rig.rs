@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a law waits, on the host's clock, for what has to come.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a law watches that something does not come.
 pub(super) const WATCH: Duration = Duration::from_millis(20);
 
