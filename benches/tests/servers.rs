@@ -2,10 +2,11 @@
 
 mod support;
 
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::{
     io::{BufRead as _, BufReader},
     net::TcpListener,
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
 };
 
 use support::{PROGRAMS, ask, said};
@@ -20,9 +21,7 @@ struct Server {
 
 impl Server {
     fn start(program: &str, protocol: &str) -> Self {
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-        let port = free.local_addr().expect("it is bound").port().to_string();
-        drop(free);
+        let port = free_port().to_string();
         let mut child = Command::new(program)
             .args(["serve", protocol, &port])
             .stdout(Stdio::piped())
@@ -37,6 +36,20 @@ impl Server {
 
     fn pid(&self) -> String {
         self.child.id().to_string()
+    }
+}
+
+/// A port that stays free until the server takes it: it is not among those that the system gives
+/// to whoever wants any, and each process begins to look for one elsewhere.
+fn free_port() -> u16 {
+    static LOOKED: AtomicU32 = AtomicU32::new(0);
+    let begin = process::id().wrapping_mul(31);
+    loop {
+        let next = begin.wrapping_add(LOOKED.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + u16::try_from(next % 20_000).expect("it is small");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
