@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 
 const CONNECTIONS: &str = "256";
 const SECONDS: &str = "5";
-const LOAD_LIMIT: Duration = Duration::from_secs(30);
+const LOAD_LIMIT: Duration = Duration::from_secs(120);
 const SEEDS: &str = "200";
 
 /// Runs both halves; the second also when the first failed.

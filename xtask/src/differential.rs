@@ -15,20 +15,26 @@
 //!   memcached makes a new item when it happens to hold the old one for something else, so what
 //!   was counted is set again at once.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::HashMap;
+use std::env;
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{self, Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
 
 use crate::runner::{Log, Outcome};
-use crate::server::{Server, free_address, wait_until_accepted};
+use crate::server::{Server, wait_until_accepted};
 use crate::steps::is_installed;
 use crate::workspace::Workspace;
 
 const SEEDS: u64 = 40;
 const COMMANDS: u32 = 150;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the comparison, or says that there is nothing to compare with.
 pub(crate) fn differential(workspace: &Workspace, log: &mut Log) -> Result<Outcome, String> {
@@ -78,32 +84,62 @@ fn related(history: &[String], command: &str) -> String {
 /// A running memcached; dropping it ends the process.
 struct Memcached {
     child: Child,
-    address: core::net::SocketAddr,
+    address: SocketAddr,
+    /// Where it writes down its port. It does so as the user that it becomes.
+    note: PathBuf,
 }
 
 impl Memcached {
     fn start() -> Result<Self, String> {
-        let address = free_address().map_err(|error| format!("no free port: {error}"))?;
+        let note = env::temp_dir().join(format!("xtask-memcached-{}", process::id()));
+        let _ = fs::remove_file(&note);
         let child = Command::new("memcached")
-            .args(["-u", "nobody", "-U", "0", "-l", "127.0.0.1", "-p"])
-            .arg(address.port().to_string())
+            // Any port that is free.
+            .args(["-u", "nobody", "-U", "0", "-l", "127.0.0.1", "-p", "-1"])
+            .env("MEMCACHED_PORT_FILENAME", &note)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| format!("cannot start memcached: {error}"))?;
-        let mut server = Self { child, address };
-        wait_until_accepted(&mut server.child, address)
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self {
+            child,
+            address,
+            note,
+        };
+        let port = server.wait_for_its_port();
+        let port = port.map_err(|reason| format!("memcached: {reason}"))?;
+        server.address.set_port(port);
+        wait_until_accepted(&mut server.child, server.address)
             .map_err(|reason| format!("memcached: {reason}"))?;
         Ok(server)
+    }
+
+    fn wait_for_its_port(&mut self) -> Result<u16, String> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            // It is there whole, or not at all.
+            if let Ok(note) = fs::read_to_string(&self.note) {
+                let port = note.trim_end().rsplit(' ').next();
+                let port = port.and_then(|port| port.parse().ok());
+                return port.ok_or_else(|| format!("it writes {note:?} about its port"));
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("ended by itself: {status}"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("has no port within {PATIENCE:?}"))
     }
 }
 
 impl Drop for Memcached {
     fn drop(&mut self) {
-        // Both fail only if the process is gone already.
+        // They fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = fs::remove_file(&self.note);
     }
 }
 
@@ -111,7 +147,7 @@ impl Drop for Memcached {
 struct Peer(TcpStream);
 
 impl Peer {
-    fn open(address: core::net::SocketAddr) -> Result<Self, String> {
+    fn open(address: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
         let ready = stream
             .set_nodelay(true)

@@ -2,9 +2,14 @@
 //! the cache, with the release build and on each driver, and to programs about everything that
 //! blocks. `cargo xtask test` runs short forms of the same.
 
+use core::net::SocketAddr;
 use core::num::NonZeroU64;
 use core::time::Duration;
+use std::io::{self, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -27,8 +32,10 @@ const GUESSES: u64 = 10_000_000;
 const IDLE_BYTES_MAX: f64 = 9216.0;
 /// Descriptors that are no connection.
 const SPARE_FILES: u64 = 200;
-/// How long a load has been running when the signal comes.
-const DRAIN_AFTER: Duration = Duration::from_millis(700);
+/// How long a load has been running, at least, when the signal comes.
+const DRAIN_AFTER: Duration = Duration::from_millis(500);
+/// How long a load may take to begin.
+const BEGIN_LIMIT: Duration = Duration::from_secs(60);
 /// How long a drain may take: the server's own limit, and the end of the process.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 
@@ -181,7 +188,7 @@ fn burden(workspace: &Workspace, log: &mut Log, driver: &str, seconds: u64) -> R
     let mut client = client(workspace, &server)?;
     client.args(["--mixed", "--get-ratio", "70", "--depth", "4"]);
     client.args(["--seconds", &seconds.to_string()]);
-    let limit = Duration::from_secs(seconds + 30);
+    let limit = Duration::from_secs(seconds + 120);
     let report = finish(spawn(log, &mut client)?, limit)?;
     log.text(&format!("{driver}: {report}\n"));
     server.stop()?;
@@ -198,7 +205,8 @@ fn terminate(workspace: &Workspace, log: &mut Log, driver: &str, round: u64) -> 
     client.args(["--until-closed", "--seconds", "20", "--keys", "20"]);
     client.args(["--depth", depth, "--value-bytes", value_bytes]);
     let mut child = spawn(log, &mut client)?;
-    std::thread::sleep(DRAIN_AFTER);
+    wait_for_load(server.address)?;
+    thread::sleep(DRAIN_AFTER);
     if let Ok(Some(status)) = child.try_wait() {
         return Err(format!("the load ended before the signal: {status}"));
     }
@@ -211,6 +219,33 @@ fn terminate(workspace: &Workspace, log: &mut Log, driver: &str, round: u64) -> 
         return Err(format!("the server ended with {status}"));
     }
     expect(&report, "errors", 0.0)
+}
+
+/// Waits until the load has begun, which is when all of its connections are there.
+fn wait_for_load(server: SocketAddr) -> Result<(), String> {
+    let failed = |error| format!("cannot ask for the server's numbers: {error}");
+    let begun = Instant::now();
+    while begun.elapsed() < BEGIN_LIMIT {
+        // Only then it reads what it has stored.
+        if gets(server).map_err(failed)? > 0 {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Err(format!("the load did not begin within {BEGIN_LIMIT:?}"))
+}
+
+/// How many values the server was asked for.
+fn gets(server: SocketAddr) -> io::Result<u64> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_read_timeout(Some(BEGIN_LIMIT))?;
+    stream.write_all(b"stats\r\nquit\r\n")?;
+    let told = io::read_to_string(stream)?;
+    let gets = told
+        .lines()
+        .find_map(|line| line.strip_prefix("STAT cmd_get "));
+    let gets = gets.and_then(|gets| gets.parse().ok());
+    gets.ok_or_else(|| io::Error::other(format!("it says {told}")))
 }
 
 fn start(workspace: &Workspace, driver: &str, arguments: &[&str]) -> Result<Server, String> {
@@ -236,7 +271,7 @@ fn finish(mut client: Child, limit: Duration) -> Result<Value, String> {
     // One line fits into the pipe, so nobody has to read while the client runs.
     let status = wait(&mut client, limit).map_err(|error| format!("the load: {error}"))?;
     let output = client.stdout.take();
-    let output = output.map_or(Ok(String::new()), std::io::read_to_string);
+    let output = output.map_or(Ok(String::new()), io::read_to_string);
     let output = output.map_err(|error| format!("the load client's output: {error}"))?;
     if !status.success() {
         return Err(format!("the load client failed: {status}, {output}"));

@@ -1,7 +1,7 @@
 //! A cache server in another OS process, ended with its handle.
 
 use alloc::sync::Arc;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use core::time::Duration;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// Any free port of the loopback.
+const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+const START_LIMIT: Duration = Duration::from_secs(60);
 const POLL_TIME: Duration = Duration::from_millis(20);
 
 /// A running server; dropping it ends the process.
@@ -23,7 +25,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `program` on a free port of the loopback and waits until it accepts.
+    /// Starts `program` on a free port of the loopback and waits until it says that it serves.
     pub(crate) fn start(program: &Path, environment: &[(&str, &str)]) -> Result<Self, String> {
         Self::start_with(program, &[], environment)
     }
@@ -34,9 +36,8 @@ impl Server {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
-        let address = free_address().map_err(|error| format!("no free port: {error}"))?;
         let mut child = Command::new(program)
-            .args(["--listen", &address.to_string(), "--log", "info"])
+            .args(["--listen", &ANY_PORT.to_string(), "--log", "info"])
             .args(arguments)
             .env("NO_COLOR", "1")
             .envs(environment.iter().copied())
@@ -60,12 +61,31 @@ impl Server {
         }
         let mut server = Self {
             child,
-            address,
+            address: ANY_PORT,
             stderr,
         };
-        wait_until_accepted(&mut server.child, address)
+        server.address = server
+            .wait_until_it_serves()
             .map_err(|reason| format!("the server {reason}\n{}", server.said()))?;
         Ok(server)
+    }
+
+    /// Where it does.
+    fn wait_until_it_serves(&mut self) -> Result<SocketAddr, String> {
+        let start = Instant::now();
+        while start.elapsed() < START_LIMIT {
+            if let Some(address) = self.told("listen=") {
+                let parsed = address.parse();
+                return parsed.map_err(|_| format!("listens at {address}, which is no address"));
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                // Let whoever reads what it says see the rest.
+                thread::sleep(POLL_TIME);
+                return Err(format!("ended by itself: {status}"));
+            }
+            thread::sleep(POLL_TIME);
+        }
+        Err(format!("does not serve within {START_LIMIT:?}"))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -82,10 +102,15 @@ impl Server {
 
     /// How the server says that it does its input and output, such as `ring`.
     pub(crate) fn driver(&self) -> Option<String> {
+        self.told("driver=")
+    }
+
+    /// The word that the server has said behind `label`.
+    fn told(&self, label: &str) -> Option<String> {
         self.stderr().iter().find_map(|line| {
-            let (_, name) = line.split_once("driver=")?;
-            let name = name.trim_start_matches('"').split(['"', ' ']).next()?;
-            Some(name.to_owned())
+            let (_, word) = line.split_once(label)?;
+            let word = word.trim_start_matches('"').split(['"', ' ']).next()?;
+            Some(word.to_owned())
         })
     }
 

@@ -58,8 +58,8 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Report> {
     let mut progress = Progress::new(started);
     switchboard.run(&mut load, |load, now| {
         progress.show(load, now);
-        // A number of requests takes its time.
-        let is_timed = arguments.requests.is_none();
+        // A number of requests takes its time, and so does the first of all.
+        let is_timed = arguments.requests.is_none() && load.requests > 0;
         let is_over = is_timed && now.duration_since(started) >= arguments.duration;
         if is_over { Tick::Stop } else { Tick::GoOn }
     })?;
