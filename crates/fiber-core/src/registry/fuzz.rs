@@ -28,6 +28,8 @@ const GENERATIONS: u16 = 7;
 /// Ids that are live from the beginning to the end.
 const KEPT: usize = 64;
 const LIVE_MAX: usize = 400;
+/// How many steps of the model may be due.
+const AHEAD_MAX: usize = 64;
 const KINDS: [Namespace; 3] = [Namespace::STREAM, Namespace::LISTENER, Namespace::SIGNALS];
 
 struct Nobody;
@@ -99,6 +101,18 @@ impl World {
             _ => (id >> 32).wrapping_add(random.next() & 3) << 32 | id & 0xffff_ffff,
         };
         (bits, at)
+    }
+
+    /// How many steps belong to as many guesses as there were.
+    fn steps_due(&self) -> usize {
+        self.tried.load(Ordering::Relaxed) / 4
+    }
+
+    /// Guesses run ahead of it by a few steps at the most, also while its thread stands still.
+    fn wait_for_the_model(&self) {
+        while self.steps_due() > self.steps.load(Ordering::Relaxed) + AHEAD_MAX {
+            thread::yield_now();
+        }
     }
 
     fn try_one(&self, random: &mut Random) {
@@ -234,13 +248,14 @@ fn no_guess_is_accepted_that_is_not_live_however_fast_ids_come_and_go() {
             let (world, mut random) = (&world, Random(seed * 0x2545_f491_4f6c_dd1d));
             scope.spawn(move || {
                 while world.tried.fetch_add(1, Ordering::Relaxed) < tries {
+                    world.wait_for_the_model();
                     world.try_one(&mut random);
                 }
             })
         });
         // A step for every few guesses: it may neither run away nor fall asleep.
-        while !guessers.iter().any(thread::ScopedJoinHandle::is_finished) {
-            if world.steps.load(Ordering::Relaxed) < world.tried.load(Ordering::Relaxed) / 4 {
+        while !guessers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            if world.steps.load(Ordering::Relaxed) < world.steps_due() {
                 model.step(&mut random);
             } else {
                 thread::yield_now();
