@@ -4,9 +4,12 @@ use core::{fmt, net::SocketAddr, time::Duration};
 use std::{io, net::TcpStream, time::Instant};
 
 use benches::Failure;
-use rustix::event::{
-    Timespec,
-    epoll::{self, CreateFlags, EventData, EventFlags},
+use rustix::{
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, EventData, EventFlags},
+    },
+    io::Errno,
 };
 
 use crate::{
@@ -72,11 +75,16 @@ impl Load {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
             events.clear();
-            epoll::wait(
+            let waited = epoll::wait(
                 &poll,
                 rustix::buffer::spare_capacity(&mut events),
                 Some(&PATIENCE),
-            )?;
+            );
+            match waited {
+                // It was stopped for a while, and goes on.
+                Err(Errno::INTR) => continue,
+                waited => drop(waited?),
+            }
             if events.is_empty() {
                 return Err("the server has not answered for seconds".into());
             }

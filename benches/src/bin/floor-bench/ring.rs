@@ -44,7 +44,11 @@ pub(crate) fn serve(service: Service) -> Result<(), Failure> {
     say_ready()?;
     let mut completions = Vec::new();
     loop {
-        ring.submit_and_wait(1)?;
+        match ring.submit_and_wait(1) {
+            // It was stopped for a while, and goes on.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            waited => drop(waited?),
+        }
         completions.extend(ring.completion());
         for done in completions.drain(..) {
             let (about, result) = (done.user_data(), done.result());
