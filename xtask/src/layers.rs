@@ -59,7 +59,6 @@ const TABLE: [Allowed; 10] = [
             "crossbeam-utils",
             "io-uring",
             "libc",
-            "polling",
             "slab",
             "thiserror",
             "tracing",

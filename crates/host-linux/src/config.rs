@@ -15,7 +15,7 @@ pub const IO_VARIABLE: &str = "HOST_LINUX_IO";
 pub enum Io {
     /// io_uring, or an error that says why it is not to be had.
     Ring,
-    /// epoll, through the `polling` crate.
+    /// epoll.
     Poll,
     /// io_uring where it works as we need it, epoll elsewhere.
     Auto,

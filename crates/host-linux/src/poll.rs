@@ -3,6 +3,11 @@
 //! Each worker has a poller of its own, edge-triggered. A descriptor is registered once, in both
 //! directions, by the first request that has to wait; after that waiting costs no system call.
 //!
+//! A stream that gave fewer bytes than there was room for is empty, and whatever comes is an event
+//! of its own; so the next request that may wait for some waits for that one, without a call that
+//! would find nothing. Once an event has told of more than bytes (the end of the stream, an error, urgent
+//! bytes) every receive asks the system: what was told then is not told again.
+//!
 //! Descriptor numbers are reused, also behind a poller's back when another worker closes one: one
 //! of another host perhaps, for the numbers are the process's. So every close is counted, per
 //! number and for the whole process, and a registration is good only as long as the count stands.
@@ -16,11 +21,7 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
-use std::{
-    io,
-    os::fd::BorrowedFd,
-    sync::{PoisonError, RwLock},
-};
+use std::sync::{PoisonError, RwLock};
 
 use fiber_core::{
     IoError,
@@ -28,44 +29,32 @@ use fiber_core::{
     env::{EnvError, HostFault, Instant, TryNow, Unpark, Wait},
     request::{Interest, Outcome, RawDescriptor, Request},
 };
-use polling::{Events, PollMode, Poller};
 
 use crate::{
     clock,
     errno::Errno,
     immediate,
     sys::{
+        epoll::{Epoll, Events},
         event,
         socket::{self, Blocking, fd},
     },
     wake::Wake,
 };
 
-/// System calls that `Poller::wait` makes: set the timer, arm it, wait, reset and re-arm the
-/// notifier.
-const CALLS_PER_POLL: u32 = 5;
-
 /// Opens one worker's port.
 pub(crate) fn open() -> Result<AfterOverBefore<PollPort>, EnvError> {
     POLLING.store(true, Ordering::Relaxed);
     let remedy = "raise `ulimit -n`, or close some descriptors";
-    let poller = Poller::new().map_err(|error| {
-        let code = Errno::from(&error).0;
-        EnvError::new("epoll_create", code, remedy)
-    })?;
-    let wake =
-        Wake::new(libc::EFD_NONBLOCK).map_err(|errno| EnvError::new("eventfd", errno.0, remedy))?;
-    let interest = polling::Event::readable(key(wake.fd()));
-    // SAFETY: the poller is dropped before the eventfd can be closed: `PollPort` declares it
-    // first, and epoll forgets closed descriptors by itself (I-3).
-    unsafe { poller.add_with_mode(wake.fd(), interest, PollMode::Edge) }.map_err(|error| {
-        let code = Errno::from(&error).0;
-        EnvError::new("epoll_ctl", code, "raise fs.epoll.max_user_watches")
-    })?;
+    let failed = |call, remedy| move |errno: Errno| EnvError::new(call, errno.0, remedy);
+    let epoll = Epoll::new().map_err(failed("epoll_create", remedy))?;
+    let wake = Wake::new(libc::EFD_NONBLOCK).map_err(failed("eventfd", remedy))?;
+    let watched = epoll.watch(wake.fd());
+    watched.map_err(failed("epoll_ctl", "raise fs.epoll.max_user_watches"))?;
     Ok(AfterOverBefore::new(PollPort {
-        poller,
+        epoll,
         events: Events::new(),
-        registered: Vec::new(),
+        watched: Vec::new(),
         wake: Arc::new(wake),
     }))
 }
@@ -115,11 +104,31 @@ impl Closes {
 
 /// One worker's poller.
 pub(crate) struct PollPort {
-    poller: Poller,
+    epoll: Epoll,
     events: Events,
-    /// For each descriptor number, the count of closes at which it was registered here; 0: never.
-    registered: Vec<u32>,
+    /// By descriptor number.
+    watched: Vec<Watched>,
     wake: Arc<Wake>,
+}
+
+/// What is known of a descriptor.
+#[derive(Clone, Copy, Default)]
+struct Watched {
+    /// The count of closes at which it was registered here; 0: never.
+    closes: u32,
+    input: Input,
+}
+
+/// What a receive would meet.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Input {
+    /// It has to be tried.
+    #[default]
+    Unknown,
+    /// Nothing: the last one took all there was, and no event has come since.
+    Empty,
+    /// More than bytes, perhaps; it is tried every time.
+    Special,
 }
 
 // SAFETY: memory named by a request is touched only by the plain calls behind `attempt` and
@@ -138,7 +147,10 @@ unsafe impl BeforeIo for PollPort {
                 }
                 // SAFETY: the caller's promise (I-3).
                 match unsafe { immediate::attempt(request, Blocking::No) } {
-                    TryNow::Done(outcome) => Attempt::Done(outcome),
+                    TryNow::Done(outcome) => {
+                        self.note(request, outcome);
+                        Attempt::Done(outcome)
+                    }
                     TryNow::WouldBlock(_) => Attempt::WouldBlock,
                     TryNow::NotPossible => Attempt::NotPossible,
                 }
@@ -146,31 +158,38 @@ unsafe impl BeforeIo for PollPort {
         }
     }
 
+    fn would_block(&self, request: &Request) -> bool {
+        let Request::Recv { descriptor, .. } = *request else {
+            return false;
+        };
+        let watched = self.watched.get(descriptor.0 as usize);
+        watched.is_some_and(|watched| {
+            watched.input == Input::Empty && watched.closes == CLOSES.of(descriptor)
+        })
+    }
+
     fn arm(&mut self, descriptor: RawDescriptor, _interest: Interest) -> Result<(), IoError> {
-        let count = CLOSES.of(descriptor);
+        let closes = CLOSES.of(descriptor);
         let index = descriptor.0 as usize;
-        if self.registered.len() <= index {
-            self.registered.resize(index + 1, 0);
+        if self.watched.len() <= index {
+            self.watched.resize(index + 1, Watched::default());
         }
-        if self.registered[index] == count {
-            return Ok(());
+        if self.watched[index].closes != closes {
+            self.epoll.watch(fd(descriptor))?;
+            let input = Input::Unknown;
+            self.watched[index] = Watched { closes, input };
         }
-        self.register(descriptor)
-            .map_err(|error| Errno::from(&error))?;
-        self.registered[index] = count;
         Ok(())
     }
 
     fn forget(&mut self, descriptor: RawDescriptor) {
-        let registered = self.registered.get_mut(descriptor.0 as usize);
-        let Some(registered) = registered else {
+        let watched = self.watched.get_mut(descriptor.0 as usize);
+        let Some(watched) = watched else {
             return;
         };
-        if core::mem::take(registered) == CLOSES.of(descriptor) {
-            // SAFETY: the number is open: the shim forgets before it closes (I-4).
-            let source = unsafe { BorrowedFd::borrow_raw(fd(descriptor)) };
+        if core::mem::take(watched).closes == CLOSES.of(descriptor) {
             // A duplicate may keep the file open, which would keep the registration too.
-            let _ = self.poller.delete(source);
+            let _ = self.epoll.leave(fd(descriptor));
         }
     }
 
@@ -185,30 +204,35 @@ unsafe impl BeforeIo for PollPort {
         } else {
             Some(Duration::ZERO)
         };
-        self.events.clear();
-        let waited = self.poller.wait(&mut self.events, timeout);
+        let waited = self.epoll.wait(&mut self.events, timeout);
         if asleep {
             unparked = self.wake.rise();
         }
-        waited.map_err(|error| HostFault::new("epoll_wait", Errno::from(&error).0))?;
-        let bell = key(self.wake.fd());
-        for ready in self.events.iter().filter(|ready| ready.key != bell) {
-            let descriptor = u32::try_from(ready.key).expect("registered as a descriptor");
-            let descriptor = RawDescriptor(descriptor);
-            let both = [
-                (ready.readable, Interest::Readable),
-                (ready.writable, Interest::Writable),
-            ];
-            let happened = both.into_iter().filter(|(happened, _)| *happened);
-            events.extend(happened.map(|(_, interest)| Event {
-                descriptor,
-                interest,
-            }));
+        waited.map_err(|errno| HostFault::new("epoll_wait", errno.0))?;
+        let bell = self.wake.fd();
+        for happened in self.events.iter().filter(|happened| happened.fd != bell) {
+            let descriptor = RawDescriptor(happened.fd.cast_unsigned());
+            if happened.is_readable() {
+                if let Some(watched) = self.watched.get_mut(descriptor.0 as usize) {
+                    watched.input = match watched.input {
+                        Input::Special => Input::Special,
+                        _ if happened.is_special() => Input::Special,
+                        _ => Input::Unknown,
+                    };
+                }
+                events.push(Event {
+                    descriptor,
+                    interest: Interest::Readable,
+                });
+            }
+            if happened.is_writable() {
+                events.push(Event {
+                    descriptor,
+                    interest: Interest::Writable,
+                });
+            }
         }
-        Ok(Polled {
-            unparked,
-            calls: CALLS_PER_POLL,
-        })
+        Ok(Polled { unparked, calls: 1 })
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
@@ -217,21 +241,24 @@ unsafe impl BeforeIo for PollPort {
 }
 
 impl PollPort {
-    fn register(&self, descriptor: RawDescriptor) -> io::Result<()> {
-        let raw = fd(descriptor);
-        let interest = polling::Event::all(key(raw));
-        // SAFETY: the shim forgets a descriptor before it closes it, and epoll drops the ones
-        // that other workers close (I-4).
-        let added = unsafe { self.poller.add_with_mode(raw, interest, PollMode::Edge) };
-        match added {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // SAFETY: a request waits on the number, so it is open (I-4).
-                let source = unsafe { BorrowedFd::borrow_raw(raw) };
-                // Registering again reports readiness again.
-                self.poller
-                    .modify_with_mode(source, interest, PollMode::Edge)
-            }
-            added => added,
+    /// Learns from what a request came to. A stream that is not registered is looked at when it
+    /// is: nothing is learnt before.
+    fn note(&mut self, request: &Request, outcome: Outcome) {
+        let (
+            Request::Recv {
+                descriptor, into, ..
+            },
+            Outcome::Done(bytes),
+        ) = (request, outcome)
+        else {
+            return;
+        };
+        let is_short = bytes > 0 && bytes < into.len() as u64;
+        let Some(watched) = self.watched.get_mut(descriptor.0 as usize) else {
+            return;
+        };
+        if is_short && watched.input == Input::Unknown && watched.closes == CLOSES.of(*descriptor) {
+            watched.input = Input::Empty;
         }
     }
 }
@@ -279,8 +306,4 @@ fn timeout(wait: Wait) -> Option<Duration> {
         Wait::Forever | Wait::Until(Instant::NEVER) => None,
         Wait::Until(deadline) => Some(deadline.saturating_since(clock::now())),
     }
-}
-
-fn key(fd: std::os::fd::RawFd) -> usize {
-    usize::try_from(fd).expect("descriptors are not negative")
 }

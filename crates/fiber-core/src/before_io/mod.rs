@@ -5,7 +5,7 @@
 //! makes a [`Port`](crate::env::Port) of it:
 //!
 //! ```text
-//!  staged ──▶ nothing queued before it, and not known to be unready?
+//!  staged ──▶ nothing queued before it, and not known to be unready, here or by the host?
 //!                │ yes                              │ no
 //!                ▼                                  │
 //!             try_now ── WouldBlock ──▶ arm ──▶ FIFO of that descriptor and direction
@@ -51,6 +51,13 @@ pub unsafe trait BeforeIo {
     /// # Safety
     /// Memory named by `request` is valid for the length of the call.
     unsafe fn try_now(&mut self, request: &Request, under_way: Option<RawDescriptor>) -> Attempt;
+
+    /// Whether an attempt at `request` is known to find nothing, without one: then there will be
+    /// an event when it does. Asked of what may wait, in place of an attempt. *Cost*: no call.
+    fn would_block(&self, request: &Request) -> bool {
+        let _ = request;
+        false
+    }
 
     /// Asks for events of `descriptor` in this direction, edge-triggered.
     ///

@@ -254,6 +254,9 @@ fn attempt<B: BeforeIo>(
     attempts: &mut u32,
 ) -> Option<Outcome> {
     loop {
+        if host.would_block(&waiting.request) {
+            return None;
+        }
         *attempts += 1;
         let Some((part, whole)) = rest(&waiting.request, waiting.moved) else {
             return attempt_once(host, waiting);

@@ -4,6 +4,7 @@
 //! must trust us (memory). Nothing else in this crate calls `libc`.
 
 pub(crate) mod affinity;
+pub(crate) mod epoll;
 pub(crate) mod event;
 pub(crate) mod futex;
 pub(crate) mod memory;
