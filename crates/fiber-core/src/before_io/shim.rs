@@ -23,6 +23,8 @@ pub struct AfterOverBefore<B: BeforeIo> {
     events: Vec<Event>,
     /// Attempts made in this turn: a system call each.
     attempts: u32,
+    /// Whether the last turn had enough to tell without asking the host what happened.
+    unasked: bool,
 }
 
 impl<B: BeforeIo> AfterOverBefore<B> {
@@ -33,6 +35,7 @@ impl<B: BeforeIo> AfterOverBefore<B> {
             queues: Queues::default(),
             events: Vec::new(),
             attempts: 0,
+            unasked: false,
         }
     }
 
@@ -174,6 +177,11 @@ unsafe impl<B: BeforeIo> Port for AfterOverBefore<B> {
             let has_news = out.len() > before;
             let wait = if has_news { Wait::No } else { wait };
             if wait == Wait::No && self.queues.is_empty() {
+                break;
+            }
+            // What answers a request by another has both in a turn each: asked once, not twice.
+            self.unasked = has_news && !self.unasked;
+            if self.unasked {
                 break;
             }
             let mut events = core::mem::take(&mut self.events);

@@ -37,6 +37,8 @@ struct Script {
     answers: BTreeMap<RequestKind, VecDeque<Attempt>>,
     polls: VecDeque<(Vec<Event>, bool)>,
     arm_error: Option<IoError>,
+    /// What is known to find nothing.
+    empty: Option<RequestKind>,
 }
 
 #[derive(Clone, Default)]
@@ -71,6 +73,10 @@ unsafe impl BeforeIo for Scripted {
             fill(into, usize::try_from(bytes).unwrap());
         }
         answer
+    }
+
+    fn would_block(&self, request: &Request) -> bool {
+        self.0.borrow().empty == Some(request.kind())
     }
 
     fn arm(&mut self, descriptor: RawDescriptor, interest: Interest) -> Result<(), IoError> {
@@ -240,6 +246,57 @@ fn a_descriptor_that_is_known_to_be_unready_is_not_tried_but_armed_again() {
     assert_eq!(rig.turn(Wait::No), []);
     let armed = Call::Arm(FD, Interest::Readable);
     assert_eq!(rig.calls(), [armed, Call::Poll(Wait::No)]);
+}
+
+#[test]
+fn what_the_host_knows_to_find_nothing_is_armed_and_not_tried() {
+    let (mut rig, mut buffer) = (Rig::new(), [0; 8]);
+    rig.host.0.borrow_mut().empty = Some(RequestKind::Recv);
+    rig.stage(1, recv(&mut buffer, Extent::All));
+    assert_eq!(rig.turn(Wait::No), []);
+    let armed = Call::Arm(FD, Interest::Readable);
+    assert_eq!(rig.calls(), [armed, Call::Poll(Wait::No)]);
+
+    // Its first part comes, and then nothing is there again.
+    rig.host.0.borrow_mut().empty = None;
+    rig.answer(RequestKind::Recv, &[done(3), done(5)]);
+    rig.event(FD, Interest::Readable);
+    assert_eq!(rig.turn(Wait::Forever), [(1, Outcome::Done(8))]);
+}
+
+#[test]
+fn what_is_asked_for_at_once_is_tried_whatever_the_host_knows() {
+    let (mut rig, mut buffer) = (Rig::new(), [0; 8]);
+    rig.host.0.borrow_mut().empty = Some(RequestKind::Recv);
+    rig.answer(RequestKind::Recv, &[done(5)]);
+    // SAFETY: the buffer outlives the call (I-3).
+    let answer = unsafe { rig.port.try_now(&recv(&mut buffer, Extent::Some)) };
+    assert_eq!(answer, TryNow::Done(Outcome::Done(5)));
+}
+
+#[test]
+fn a_host_is_asked_what_happened_in_every_second_turn_at_least() {
+    let (mut rig, mut buffer) = (Rig::new(), [0; 8]);
+    rig.stage(1, recv(&mut buffer, Extent::Some));
+    assert_eq!(rig.turn(Wait::No), []);
+    rig.calls();
+    let polls = |rig: &Rig| {
+        let calls = rig.calls();
+        calls
+            .iter()
+            .filter(|call| matches!(call, Call::Poll(_)))
+            .count()
+    };
+    for turn in 0..6 {
+        rig.answer(RequestKind::Send, &[done(1)]);
+        rig.stage(2, send(b"a", Extent::Some));
+        assert_eq!(rig.turn(Wait::Forever), [(2, Outcome::Done(1))]);
+        assert_eq!(polls(&rig), turn % 2);
+    }
+    // Nothing was done meanwhile: whoever waits does.
+    rig.answer(RequestKind::Recv, &[done(8)]);
+    rig.event(FD, Interest::Readable);
+    assert_eq!(rig.turn(Wait::Forever), [(1, Outcome::Done(8))]);
 }
 
 #[test]
