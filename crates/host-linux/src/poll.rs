@@ -49,7 +49,7 @@ pub(crate) fn open() -> Result<AfterOverBefore<PollPort>, EnvError> {
     let failed = |call, remedy| move |errno: Errno| EnvError::new(call, errno.0, remedy);
     let epoll = Epoll::new().map_err(failed("epoll_create", remedy))?;
     let wake = Wake::new(libc::EFD_NONBLOCK).map_err(failed("eventfd", remedy))?;
-    let watched = epoll.watch(wake.fd());
+    let watched = epoll.watch_bell(wake.fd());
     watched.map_err(failed("epoll_ctl", "raise fs.epoll.max_user_watches"))?;
     Ok(AfterOverBefore::new(PollPort {
         epoll,

@@ -36,20 +36,26 @@ impl Epoll {
     /// Watches `fd`, in both directions and edge-triggered, until it is closed. One that is watched
     /// already is told of anew.
     pub(crate) fn watch(&self, fd: RawFd) -> Result<()> {
-        match self.control(libc::EPOLL_CTL_ADD, fd) {
-            Err(Errno(libc::EEXIST)) => self.control(libc::EPOLL_CTL_MOD, fd),
+        match self.control(libc::EPOLL_CTL_ADD, fd, EVERYTHING) {
+            Err(Errno(libc::EEXIST)) => self.control(libc::EPOLL_CTL_MOD, fd, EVERYTHING),
             added => added,
         }
     }
 
-    /// Watches `fd` no more.
-    pub(crate) fn leave(&self, fd: RawFd) -> Result<()> {
-        self.control(libc::EPOLL_CTL_DEL, fd)
+    /// Watches an `fd` that rings: only for what is there to read, as it has always room to write
+    /// and a wait would end for that.
+    pub(crate) fn watch_bell(&self, fd: RawFd) -> Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN | libc::EPOLLET)
     }
 
-    fn control(&self, operation: libc::c_int, fd: RawFd) -> Result<()> {
+    /// Watches `fd` no more.
+    pub(crate) fn leave(&self, fd: RawFd) -> Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0)
+    }
+
+    fn control(&self, operation: libc::c_int, fd: RawFd, flags: libc::c_int) -> Result<()> {
         let mut event = libc::epoll_event {
-            events: EVERYTHING.cast_unsigned(),
+            events: flags.cast_unsigned(),
             u64: u64::from(fd.cast_unsigned()),
         };
         // SAFETY: one event, on this frame for the length of the call (I-3).

@@ -28,6 +28,7 @@ on_both_drivers! {
     a_number_reused_behind_a_ports_back_is_watched_again
     an_accept_that_finds_nobody_does_not_wait
     a_wait_with_an_armed_request_ends_at_its_deadline
+    the_first_wait_of_a_port_ends_at_its_deadline
     a_transfer_of_nothing_waits_for_nothing
 }
 
@@ -129,6 +130,17 @@ fn a_wait_with_an_armed_request_ends_at_its_deadline(linux: &Linux) {
     rig.close(client);
     assert_eq!(rig.finish(armed), Outcome::Done(0), "the end of the stream");
     rig.close(server);
+}
+
+fn the_first_wait_of_a_port_ends_at_its_deadline(linux: &Linux) {
+    let mut rig = Rig::new(linux);
+    let deadline = linux.now() + Duration::from_millis(2);
+    rig.turn(Wait::Until(deadline));
+    let now = linux.now();
+    assert!(
+        now >= deadline,
+        "a wait until {deadline:?} ended at {now:?}"
+    );
 }
 
 fn a_transfer_of_nothing_waits_for_nothing(linux: &Linux) {
