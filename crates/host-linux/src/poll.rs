@@ -194,17 +194,24 @@ unsafe impl BeforeIo for PollPort {
     }
 
     fn poll(&mut self, wait: Wait, events: &mut Vec<Event>) -> Result<Polled, HostFault> {
-        let timeout = timeout(wait);
-        let may_sleep = timeout != Some(Duration::ZERO);
+        let mut limit = timeout(wait);
+        let may_sleep = limit != Some(Duration::ZERO);
         let asleep = may_sleep && self.wake.fall_asleep();
         // Refused sleep means that an unpark came first.
         let mut unparked = may_sleep && !asleep;
-        let timeout = if asleep {
-            timeout
-        } else {
-            Some(Duration::ZERO)
+        if !asleep {
+            limit = Some(Duration::ZERO);
+        }
+        let mut calls = 0;
+        let waited = loop {
+            calls += 1;
+            let part = limit.map(punctual);
+            let waited = self.epoll.wait(&mut self.events, part);
+            if part == limit || waited.is_err() || !self.events.is_empty() {
+                break waited;
+            }
+            limit = timeout(wait);
         };
-        let waited = self.epoll.wait(&mut self.events, timeout);
         if asleep {
             unparked = self.wake.rise();
         }
@@ -232,7 +239,7 @@ unsafe impl BeforeIo for PollPort {
                 });
             }
         }
-        Ok(Polled { unparked, calls: 1 })
+        Ok(Polled { unparked, calls })
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
@@ -305,5 +312,40 @@ fn timeout(wait: Wait) -> Option<Duration> {
         Wait::No => Some(Duration::ZERO),
         Wait::Forever | Wait::Until(Instant::NEVER) => None,
         Wait::Until(deadline) => Some(deadline.saturating_since(clock::now())),
+    }
+}
+
+/// Up to this length a wait ends as late as it may, at the most.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// How much of a wait of this length is waited for at once. Waits in epoll, unlike those for a
+/// futex or in a ring, may end later by a thousandth of their length, by a 200th in a process that
+/// is nice to others. So the end of a long one is waited for by itself.
+fn punctual(limit: Duration) -> Duration {
+    if limit <= SHORT {
+        return limit;
+    }
+    limit - limit / 128
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_wait_is_over_only_after_a_short_one() {
+        for millis in [1, 100, 101, 1000, 3_600_000] {
+            let mut limit = Duration::from_millis(millis);
+            let mut parts = 0;
+            while punctual(limit) < limit {
+                let part = punctual(limit);
+                let late = (part / 200).min(Duration::from_millis(100));
+                assert!(part + late < limit, "{limit:?} are over too late");
+                limit -= part;
+                parts += 1;
+            }
+            assert!(limit <= SHORT, "the last part ends in time");
+            assert!(parts <= 3, "few calls: {parts}");
+        }
     }
 }

@@ -139,6 +139,10 @@ impl Events {
         libc::c_int::try_from(self.0.capacity().min(EVENTS)).expect("a small number")
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Happened> {
         self.0.iter().map(|event| Happened {
             fd: RawFd::try_from(event.u64).expect("watched by its number"),
