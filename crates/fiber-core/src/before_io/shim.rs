@@ -4,7 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::{slice, time::Duration};
 
 use super::{
-    Attempt, BeforeIo, Event,
+    Attempt, BeforeIo, Event, Polled,
     queues::{Line, Place, Queues, Waiting},
 };
 use crate::{
@@ -120,6 +120,24 @@ impl<B: BeforeIo> AfterOverBefore<B> {
         }
     }
 
+    /// Asks the host what happened, and serves it; also says whether nothing did.
+    fn ask(&mut self, wait: Wait, out: &mut Vec<Completion>) -> Result<(Polled, bool), HostFault> {
+        let mut events = core::mem::take(&mut self.events);
+        let polled = self.host.poll(wait, &mut events);
+        let quiet = events.is_empty();
+        for Event {
+            descriptor,
+            interest,
+        } in events.drain(..)
+        {
+            for place in Place::of(descriptor, interest) {
+                self.serve(place, out);
+            }
+        }
+        self.events = events;
+        polled.map(|polled| (polled, quiet))
+    }
+
     fn cancel_all_on(&mut self, descriptor: RawDescriptor, out: &mut Vec<Completion>) {
         for place in Place::all(descriptor) {
             while let Some(waiting) = self.queues.pop(place) {
@@ -170,11 +188,20 @@ unsafe impl<B: BeforeIo> Port for AfterOverBefore<B> {
             submitted: count(staged.len()),
             ..TurnInfo::default()
         };
+        let mut told = Ok(Polled::default());
         for staged in staged.drain() {
+            // What came before the cancel counts, also if the last turn did not ask for it.
+            let is_cancel = matches!(staged.request, Request::Cancel { .. });
+            if self.unasked && is_cancel && !self.queues.is_empty() {
+                self.unasked = false;
+                told = self.ask(Wait::No, out).map(|(polled, _)| polled);
+            }
             self.take(staged, out);
         }
+        let told = told?;
+        info.enters += told.calls;
         loop {
-            let has_news = out.len() > before;
+            let has_news = told.unparked || out.len() > before;
             let wait = if has_news { Wait::No } else { wait };
             if wait == Wait::No && self.queues.is_empty() {
                 break;
@@ -184,20 +211,7 @@ unsafe impl<B: BeforeIo> Port for AfterOverBefore<B> {
             if self.unasked {
                 break;
             }
-            let mut events = core::mem::take(&mut self.events);
-            let polled = self.host.poll(wait, &mut events);
-            let quiet = events.is_empty();
-            for Event {
-                descriptor,
-                interest,
-            } in events.drain(..)
-            {
-                for place in Place::of(descriptor, interest) {
-                    self.serve(place, out);
-                }
-            }
-            self.events = events;
-            let polled = polled?;
+            let (polled, quiet) = self.ask(wait, out)?;
             info.enters += polled.calls;
             // Events that completed nothing do not end a wait; silence does: it is over.
             if wait == Wait::No || polled.unparked || quiet || out.len() > before {

@@ -300,6 +300,22 @@ fn a_host_is_asked_what_happened_in_every_second_turn_at_least() {
 }
 
 #[test]
+fn a_cancel_comes_after_what_happened_in_a_turn_that_did_not_ask() {
+    let (mut rig, mut buffer) = (Rig::new(), [0; 8]);
+    rig.stage(1, recv(&mut buffer, Extent::Some));
+    assert_eq!(rig.turn(Wait::No), []);
+    rig.answer(RequestKind::Send, &[done(1)]);
+    rig.stage(2, send(b"a", Extent::Some));
+    assert_eq!(rig.turn(Wait::No), [(2, Outcome::Done(1))]);
+
+    rig.answer(RequestKind::Recv, &[done(5)]);
+    rig.event(FD, Interest::Readable);
+    let token = Token::new(1, 1);
+    rig.stage(3, Request::Cancel { token });
+    assert_eq!(rig.turn(Wait::No), [(1, Outcome::Done(5))]);
+}
+
+#[test]
 fn directions_do_not_wait_for_each_other() {
     let (mut rig, mut buffer) = (Rig::new(), [0; 4]);
     rig.stage(1, recv(&mut buffer, Extent::Some));
