@@ -61,9 +61,10 @@ pub unsafe trait BeforeIo {
 
     /// Asks for events of `descriptor` in this direction, edge-triggered.
     ///
-    /// Called after an attempt that would block, each time a queue becomes non-empty. Afterwards
-    /// at least one event must come if the descriptor is ready already, or has become so since the
-    /// attempt, or will. Being asked again for what is armed is usual and must be cheap; a host
+    /// Called after an attempt that would block, or one that was not made because it
+    /// [would](Self::would_block), each time a queue becomes non-empty. Afterwards at least one
+    /// event must come if the descriptor is ready already, or has become so since the attempt, or
+    /// will. Being asked again for what is armed is usual and must be cheap; a host
     /// that registers both directions at once may. *Cost*: a system call the first time, a compare
     /// afterwards.
     ///

@@ -5,7 +5,7 @@ use core::time::Duration;
 use fiber_core::{
     IoErrorKind,
     env::{Clock, Env, TryNow, Wait},
-    request::{Extent, Interest, LentMut, Outcome, Request},
+    request::{Extent, Interest, LentMut, Outcome, RawDescriptor, Request, Shutdown},
 };
 use host_linux::Linux;
 
@@ -29,6 +29,9 @@ on_both_drivers! {
     an_accept_that_finds_nobody_does_not_wait
     a_wait_with_an_armed_request_ends_at_its_deadline
     the_first_wait_of_a_port_ends_at_its_deadline
+    an_end_that_comes_with_the_last_bytes_is_told_after_them
+    who_shuts_reading_down_reads_the_end
+    an_urgent_byte_holds_nothing_up
     a_transfer_of_nothing_waits_for_nothing
 }
 
@@ -141,6 +144,82 @@ fn the_first_wait_of_a_port_ends_at_its_deadline(linux: &Linux) {
         now >= deadline,
         "a wait until {deadline:?} ended at {now:?}"
     );
+}
+
+/// Both ends of a connection of which the port knows that nothing is in there.
+fn an_empty_pair(rig: &mut Rig) -> (RawDescriptor, RawDescriptor) {
+    let (client, server) = rig.pair();
+    let armed = rig.recv(server, leaked(64));
+    rig.turn(Wait::No);
+    rig.send(client, b"first");
+    assert_eq!(rig.finish(armed), Outcome::Done(5));
+    (client, server)
+}
+
+fn shut_down(rig: &mut Rig, descriptor: RawDescriptor, how: Shutdown) {
+    let shut = rig.now(&Request::Shutdown { descriptor, how });
+    assert_eq!(shut, TryNow::Done(Outcome::Done(0)));
+}
+
+fn an_end_that_comes_with_the_last_bytes_is_told_after_them(linux: &Linux) {
+    for extent in [Extent::Some, Extent::All] {
+        for turns in [0, 1] {
+            let mut rig = Rig::new(linux);
+            let (client, server) = an_empty_pair(&mut rig);
+            let sent = rig.send(client, b"last");
+            assert_eq!(rig.finish(sent), Outcome::Done(4));
+            let last = rig.stage(Request::Recv {
+                descriptor: server,
+                into: LentMut::new(leaked(64)),
+                extent,
+            });
+            for _ in 0..turns {
+                rig.turn(Wait::No);
+            }
+            shut_down(&mut rig, client, Shutdown::Write);
+            assert_eq!(rig.finish(last), Outcome::Done(4));
+            for _ in 0..2 {
+                let end = rig.recv(server, leaked(64));
+                assert_eq!(rig.finish(end), Outcome::Done(0));
+            }
+            rig.close(client);
+            rig.close(server);
+        }
+    }
+}
+
+fn who_shuts_reading_down_reads_the_end(linux: &Linux) {
+    let mut rig = Rig::new(linux);
+    let (client, server) = an_empty_pair(&mut rig);
+    shut_down(&mut rig, server, Shutdown::Read);
+    let end = rig.recv(server, leaked(64));
+    assert_eq!(rig.finish(end), Outcome::Done(0));
+    rig.close(client);
+    rig.close(server);
+}
+
+fn an_urgent_byte_holds_nothing_up(linux: &Linux) {
+    for before in [&b"before"[..], b""] {
+        let mut rig = Rig::new(linux);
+        let (client, server) = an_empty_pair(&mut rig);
+        for (bytes, flags) in [(before, 0), (b"!", libc::MSG_OOB), (b"behind", 0)] {
+            let (socket, start) = (client.0.cast_signed(), bytes.as_ptr().cast());
+            // SAFETY: the bytes are constants (I-3).
+            let sent = unsafe { libc::send(socket, start, bytes.len(), flags) };
+            assert_eq!(sent.unsigned_abs(), bytes.len());
+        }
+        let all = (before.len() + b"behind".len()) as u64;
+        let mut received = 0;
+        while received < all {
+            let part = rig.recv(server, leaked(64));
+            match rig.finish(part) {
+                Outcome::Done(bytes) if bytes > 0 => received += bytes,
+                other => panic!("{other:?} after {received} of {all} bytes"),
+            }
+        }
+        rig.close(client);
+        rig.close(server);
+    }
 }
 
 fn a_transfer_of_nothing_waits_for_nothing(linux: &Linux) {
