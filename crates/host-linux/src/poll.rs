@@ -5,8 +5,8 @@
 //!
 //! A stream that gave fewer bytes than there was room for is empty, and whatever comes is an event
 //! of its own; so the next request that may wait for some waits for that one, without a call that
-//! would find nothing. Once an event has told of more than bytes (the end of the stream, an error, urgent
-//! bytes) every receive asks the system: what was told then is not told again.
+//! would find nothing. Once an event has told of more than bytes (the end of the stream, an error,
+//! urgent bytes) every receive asks the system: what was told then is not told again.
 //!
 //! Descriptor numbers are reused, also behind a poller's back when another worker closes one: one
 //! of another host perhaps, for the numbers are the process's. So every close is counted, per
