@@ -1,19 +1,14 @@
 //! What is left of fibers that do not end when they are killed, and what others learn of it.
 
 use alloc::sync::Arc;
-use core::{
-    cell::RefCell,
-    panic::AssertUnwindSafe,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use core::{cell::RefCell, panic::AssertUnwindSafe, time::Duration};
 use std::{panic, thread};
 
 use fiber::{
     End, Exit, ExitReason, FiberBuilder, Process, Runtime, SpawnError, WorkerId, charge, choose,
     core::{
         Context,
-        operation::{Fate, Operation, always, never},
+        operation::{Fate, never},
         park::shield,
     },
     io::TcpListener,
@@ -31,7 +26,7 @@ use host_linux::{Config, Linux};
 
 use crate::{
     support::Count,
-    world::{losing, losing_on_linux, losing_unwatched, on_a_thread_that_may_stay},
+    world::{losing, losing_on_linux, on_a_thread_that_may_stay},
 };
 
 /// Long enough for a worker of a busy machine to come to its next turn.
@@ -472,74 +467,6 @@ fn a_region_without_suspension_ends_for_its_worker_with_the_fiber_that_is_abando
         let there = FiberBuilder::new().worker(WorkerId(1));
         there.spawn(|| sleep(GRACE)).unwrap().join().unwrap();
     });
-}
-
-/// Has a fiber compute until its process has ended without it, and do this then; gives whether what
-/// tells of that was run.
-fn told_by_one_that_ran_on(perform_it: fn(&'static AtomicBool)) -> bool {
-    let told = leak(AtomicBool::new(false));
-    losing_unwatched(2, 1, move || {
-        let [begins, computes, over] = leak([const { AtomicBool::new(false) }; 3]);
-        // On the worker that knows of it: that cannot tell it of the death meanwhile.
-        let there = Context::with(|context| context.unwrap().worker());
-        let process = loop {
-            let (ready, is_ready) = channel::bounded(1);
-            let process = Process::builder().name("doomed").grace(GRACE);
-            let process = process.spawn(move || {
-                let here = Context::with(|context| context.unwrap().worker());
-                ready.send(here).unwrap();
-                while !begins.load(Ordering::SeqCst) {
-                    yield_now();
-                }
-                computes.store(true, Ordering::SeqCst);
-                while !over.load(Ordering::SeqCst) {
-                    thread::yield_now();
-                }
-                perform_it(told);
-            });
-            let process = process.unwrap().process().clone();
-            if is_ready.recv().unwrap() == there {
-                break process;
-            }
-            process.kill("not there");
-            perform(process.end_operation());
-        };
-        // On the other worker, as is who sees to the death.
-        let killer = FiberBuilder::new().worker(WorkerId(1 - there.0));
-        let killer = killer.spawn(move || {
-            begins.store(true, Ordering::SeqCst);
-            while !computes.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
-            process.kill("enough");
-            let exit = perform(process.end_operation());
-            assert_eq!(exit.report.fibers_running, 1, "{exit}");
-            over.store(true, Ordering::SeqCst);
-        });
-        killer.unwrap().join().unwrap();
-        // As soon as it rests.
-        let there = FiberBuilder::new().worker(there);
-        there.spawn(|| sleep(GRACE)).unwrap().join().unwrap();
-    });
-    told.load(Ordering::SeqCst)
-}
-
-#[test]
-fn one_that_was_abandoned_as_it_ran_is_not_told_that_it_has_lost() {
-    assert!(!told_by_one_that_ran_on(|told| {
-        never::<()>()
-            .wrap_abort(|| told.store(true, Ordering::SeqCst))
-            .perform();
-    }));
-}
-
-#[test]
-fn one_that_was_abandoned_as_it_ran_performs_nothing() {
-    assert!(!told_by_one_that_ran_on(|told| {
-        always(())
-            .wrap(|()| told.store(true, Ordering::SeqCst))
-            .perform();
-    }));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod masses;
 mod misuse;
 mod monitors;
 mod names;
+mod ran_on;
 mod runs;
 mod statistics;
 mod supervisors;
