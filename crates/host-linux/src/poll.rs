@@ -195,17 +195,17 @@ unsafe impl BeforeIo for PollPort {
 
     fn poll(&mut self, wait: Wait, events: &mut Vec<Event>) -> Result<Polled, HostFault> {
         let mut limit = timeout(wait);
-        let may_sleep = limit != Some(Duration::ZERO);
+        let may_sleep = !limit.is_zero();
         let asleep = may_sleep && self.wake.fall_asleep();
         // Refused sleep means that an unpark came first.
         let mut unparked = may_sleep && !asleep;
         if !asleep {
-            limit = Some(Duration::ZERO);
+            limit = Duration::ZERO;
         }
         let mut calls = 0;
         let waited = loop {
             calls += 1;
-            let part = limit.map(punctual);
+            let part = punctual(limit);
             let waited = self.epoll.wait(&mut self.events, part);
             if part == limit || waited.is_err() || !self.events.is_empty() {
                 break waited;
@@ -307,11 +307,12 @@ fn end_connect(descriptor: RawDescriptor) -> Attempt {
     })
 }
 
-fn timeout(wait: Wait) -> Option<Duration> {
+/// How long it may take; [`Duration::MAX`] is for ever.
+fn timeout(wait: Wait) -> Duration {
     match wait {
-        Wait::No => Some(Duration::ZERO),
-        Wait::Forever | Wait::Until(Instant::NEVER) => None,
-        Wait::Until(deadline) => Some(deadline.saturating_since(clock::now())),
+        Wait::No => Duration::ZERO,
+        Wait::Forever | Wait::Until(Instant::NEVER) => Duration::MAX,
+        Wait::Until(deadline) => deadline.saturating_since(clock::now()),
     }
 }
 
@@ -322,7 +323,7 @@ const SHORT: Duration = Duration::from_millis(100);
 /// futex or in a ring, may end later by a thousandth of their length, by a 200th in a process that
 /// is nice to others. So the end of a long one is waited for by itself.
 fn punctual(limit: Duration) -> Duration {
-    if limit <= SHORT {
+    if limit <= SHORT || limit == Duration::MAX {
         return limit;
     }
     limit - limit / 128

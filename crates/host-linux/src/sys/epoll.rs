@@ -1,5 +1,8 @@
 //! Readiness of many descriptors at once.
 
+extern crate alloc;
+
+use alloc::{boxed::Box, vec};
 use core::{
     ptr,
     sync::atomic::{AtomicBool, Ordering},
@@ -63,22 +66,21 @@ impl Epoll {
         Ok(())
     }
 
-    /// Waits until there is an event, for so long at the most. May return early, with none.
-    pub(crate) fn wait(&self, events: &mut Events, limit: Option<Duration>) -> Result<()> {
-        events.0.clear();
+    /// Waits until there is an event, for so long at the most, [`Duration::MAX`] for ever. May
+    /// return early, with none.
+    pub(crate) fn wait(&self, events: &mut Events, limit: Duration) -> Result<()> {
+        events.happened = 0;
         let happened = match limit {
             // The older call is known everywhere, and does these as well.
-            None => self.wait_coarsely(events, -1),
-            Some(Duration::ZERO) => self.wait_coarsely(events, 0),
-            Some(limit) => self.wait_until(events, limit),
+            Duration::MAX => self.wait_coarsely(events, -1),
+            Duration::ZERO => self.wait_coarsely(events, 0),
+            limit => self.wait_until(events, limit),
         };
         let happened = match happened {
             Err(Errno(libc::EINTR)) => 0,
             happened => happened?,
         };
-        let happened = usize::try_from(happened).expect("checked not to be negative");
-        // SAFETY: the kernel has written so many, and was told how many there is room for (I-3).
-        unsafe { events.0.set_len(happened) };
+        events.happened = usize::try_from(happened).expect("checked not to be negative");
         Ok(())
     }
 
@@ -97,7 +99,7 @@ impl Epoll {
     }
 
     fn wait_coarsely(&self, events: &mut Events, millis: libc::c_int) -> Result<libc::c_int> {
-        let (epoll, into, room) = (self.0.as_raw_fd(), events.0.as_mut_ptr(), events.room());
+        let (epoll, into, room) = (self.0.as_raw_fd(), events.room.as_mut_ptr(), events.count());
         // SAFETY: there is room for so many, for the length of the call (I-3).
         check(unsafe { libc::epoll_wait(epoll, into, room, millis) })
     }
@@ -107,7 +109,7 @@ impl Epoll {
             tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
             tv_nsec: libc::c_long::from(limit.subsec_nanos()),
         };
-        let (epoll, into, room) = (self.0.as_raw_fd(), events.0.as_mut_ptr(), events.room());
+        let (epoll, into, room) = (self.0.as_raw_fd(), events.room.as_mut_ptr(), events.count());
         let mask = ptr::null::<libc::sigset_t>();
         // SAFETY: there is room for so many, and the time is on this frame, for the length of the
         // call; no mask is read (I-3).
@@ -127,24 +129,30 @@ impl Epoll {
 }
 
 /// What a wait has told, and the room for it.
-pub(crate) struct Events(Vec<libc::epoll_event>);
+pub(crate) struct Events {
+    room: Box<[libc::epoll_event]>,
+    happened: usize,
+}
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Self(Vec::with_capacity(EVENTS))
+        let nothing = libc::epoll_event { events: 0, u64: 0 };
+        Self {
+            room: vec![nothing; EVENTS].into(),
+            happened: 0,
+        }
     }
 
-    fn room(&self) -> libc::c_int {
-        // Never more than fits, whatever the allocator gave.
-        libc::c_int::try_from(self.0.capacity().min(EVENTS)).expect("a small number")
+    fn count(&self) -> libc::c_int {
+        libc::c_int::try_from(self.room.len()).expect("a small number")
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.happened == 0
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Happened> {
-        self.0.iter().map(|event| Happened {
+        self.room[..self.happened].iter().map(|event| Happened {
             fd: RawFd::try_from(event.u64).expect("watched by its number"),
             flags: event.events.cast_signed(),
         })
