@@ -250,6 +250,9 @@ unsafe impl BeforeIo for PollPort {
 impl PollPort {
     /// Learns from what a request came to. A stream that is not registered is looked at when it
     /// is: nothing is learnt before.
+    ///
+    /// That a short receive leaves nothing holds of TCP, which all sockets here are; signals are
+    /// read a byte at a time, which is never short. Datagrams would have to be left out.
     fn note(&mut self, request: &Request, outcome: Outcome) {
         let (
             Request::Recv {
