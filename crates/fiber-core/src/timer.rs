@@ -16,24 +16,9 @@ pub struct TimerNode {
     fired: Cell<bool>,
     armed: Cell<bool>,
     fiber: Cell<*const Header>,
-    /// The wheel's own: links and place.
-    links: TimerLinks,
+    /// The wheel's own: where in its table this one is.
+    place: Cell<u32>,
     _pinned: PhantomPinned,
-}
-
-/// What the wheel keeps in a node.
-#[derive(Debug)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "plain links for the scheduler's wheel"
-)]
-pub struct TimerLinks {
-    /// The node before this one in its slot.
-    pub prev: Cell<*const TimerNode>,
-    /// The node after this one in its slot.
-    pub next: Cell<*const TimerNode>,
-    /// The slot, as the wheel numbers them.
-    pub slot: Cell<u32>,
 }
 
 impl TimerNode {
@@ -49,11 +34,7 @@ impl TimerNode {
             fired: Cell::new(false),
             armed: Cell::new(false),
             fiber: Cell::new(ptr::null()),
-            links: TimerLinks {
-                prev: Cell::new(ptr::null()),
-                next: Cell::new(ptr::null()),
-                slot: Cell::new(0),
-            },
+            place: Cell::new(0),
             _pinned: PhantomPinned,
         }
     }
@@ -63,9 +44,14 @@ impl TimerNode {
         self.deadline.get()
     }
 
-    /// The wheel's links.
-    pub fn links(&self) -> &TimerLinks {
-        &self.links
+    /// Where the wheel has it, as [`TimerNode::set_place`] has said.
+    pub fn place(&self) -> u32 {
+        self.place.get()
+    }
+
+    /// Notes where the wheel has it.
+    pub fn set_place(&self, place: u32) {
+        self.place.set(place);
     }
 
     /// Takes it out of the wheel of its worker, which is `context`, if it is in there.

@@ -7,13 +7,15 @@
 //!   …  up to all 64 bits     │ arm and disarm: O(1). Order within one deadline: as armed.
 //! ```
 //!
-//! Nodes lie in the frames of parked fibers (I-12); the wheel holds pointers only. Its bound is
-//! the number of waits.
-
-use core::ptr::{self, NonNull};
+//! Nodes lie in the frames of parked fibers (I-12), each on a page of its own. The wheel keeps what
+//! it needs of each, its deadline, in a table beside it: so that who moves many down walks through
+//! a few lines, and not through all stacks. The bound of the table is the number of waits.
 
 use alloc::{boxed::Box, vec};
+use core::ptr::NonNull;
+
 use fiber_core::{env::Instant, timer::TimerNode};
+use slab::Slab;
 
 const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
@@ -27,36 +29,52 @@ const _: () = assert!(
 /// So many nodes of one slot are looked at to find the exact next deadline.
 const LOOK: usize = 16;
 
+/// An empty table as large as this, or larger, goes back to the allocator.
+const KEPT_MAX: usize = 4096;
+/// In the place of an entry's number: there is none.
+const NONE: u32 = u32::MAX;
+
 /// All timers of one worker.
 pub(crate) struct Wheel {
     elapsed: u64,
     occupied: [u64; LEVELS],
     slots: Box<[Slot]>,
-    armed: usize,
+    entries: Slab<Entry>,
 }
 
+/// The list of those in one slot, oldest first.
 #[derive(Clone, Copy)]
 struct Slot {
-    first: *const TimerNode,
-    last: *const TimerNode,
+    first: u32,
+    last: u32,
 }
+
+/// What the wheel knows of a node.
+struct Entry {
+    deadline: u64,
+    node: NonNull<TimerNode>,
+    prev: u32,
+    next: u32,
+    slot: u32,
+}
+
+const EMPTY: Slot = Slot {
+    first: NONE,
+    last: NONE,
+};
 
 impl Wheel {
     pub(crate) fn new(now: Instant) -> Self {
-        let empty = Slot {
-            first: ptr::null(),
-            last: ptr::null(),
-        };
         Self {
             elapsed: now.as_nanos(),
             occupied: [0; LEVELS],
-            slots: vec![empty; LEVELS * SLOTS + 1].into_boxed_slice(),
-            armed: 0,
+            slots: vec![EMPTY; LEVELS * SLOTS + 1].into_boxed_slice(),
+            entries: Slab::new(),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.armed
+        self.entries.len()
     }
 
     /// Puts a node in.
@@ -65,44 +83,61 @@ impl Wheel {
     /// The node stays in place until it has expired or was removed (I-12), and is not in a wheel.
     pub(crate) unsafe fn insert(&mut self, node: NonNull<TimerNode>) {
         // SAFETY: in place by the caller's promise (I-12).
-        let node = unsafe { node.as_ref() };
-        self.armed += 1;
-        self.place(node);
+        let deadline = unsafe { node.as_ref() }.deadline().as_nanos();
+        let slot = self.slot_of(deadline);
+        let prev = self.slots[slot as usize].last;
+        let key = self.entries.insert(Entry {
+            deadline,
+            node,
+            prev,
+            next: NONE,
+            slot,
+        });
+        let key = u32::try_from(key).expect("a worker has less than four thousand million waits");
+        // SAFETY: as above (I-12).
+        unsafe { node.as_ref() }.set_place(key);
+        self.append(key, prev, slot);
     }
 
     /// Takes a node out that is in.
     pub(crate) fn remove(&mut self, node: &TimerNode) {
-        let links = node.links();
-        let slot = links.slot.get();
-        let (prev, next) = (links.prev.get(), links.next.get());
-        match reach(prev) {
-            None => self.slots[slot as usize].first = next,
-            Some(prev) => prev.links().next.set(next),
+        self.take_out(node.place());
+    }
+
+    fn take_out(&mut self, key: u32) -> NonNull<TimerNode> {
+        let entry = self.entries.remove(key as usize);
+        let (prev, next, slot) = (entry.prev, entry.next, entry.slot as usize);
+        match self.entries.get_mut(prev as usize) {
+            None => self.slots[slot].first = next,
+            Some(prev) => prev.next = next,
         }
-        match reach(next) {
-            None => self.slots[slot as usize].last = prev,
-            Some(next) => next.links().prev.set(prev),
+        match self.entries.get_mut(next as usize) {
+            None => self.slots[slot].last = prev,
+            Some(next) => next.prev = prev,
         }
-        self.armed -= 1;
-        if self.slots[slot as usize].first.is_null() && slot != DUE {
-            self.occupied[slot as usize / SLOTS] &= !(1 << (slot as usize % SLOTS));
+        if self.slots[slot].first == NONE && entry.slot != DUE {
+            self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));
         }
+        if self.entries.is_empty() && self.entries.capacity() >= KEPT_MAX {
+            self.entries = Slab::new();
+        }
+        entry.node
     }
 
     /// The moment of the next expiry, or a bit earlier when many timers lie close together.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        if !self.slots[DUE as usize].first.is_null() {
+        if self.slots[DUE as usize].first != NONE {
             return Some(Instant::from_nanos(self.elapsed));
         }
         let (index, starts) = self.first_slot()?;
         let mut earliest = u64::MAX;
         let mut at = self.slots[index].first;
         for _ in 0..LOOK {
-            let Some(node) = reach(at) else {
+            let Some(entry) = self.entries.get(at as usize) else {
                 return Some(Instant::from_nanos(earliest));
             };
-            earliest = earliest.min(node.deadline().as_nanos());
-            at = node.links().next.get();
+            earliest = earliest.min(entry.deadline);
+            at = entry.next;
         }
         Some(Instant::from_nanos(starts))
     }
@@ -110,9 +145,9 @@ impl Wheel {
     /// Takes the next node out whose deadline is not after `now`. Call it until it gives `None`.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<NonNull<TimerNode>> {
         loop {
-            if let Some(node) = reach(self.slots[DUE as usize].first) {
-                self.remove(node);
-                return Some(NonNull::from_ref(node));
+            let first = self.slots[DUE as usize].first;
+            if first != NONE {
+                return Some(self.take_out(first));
             }
             match self.first_slot() {
                 Some((index, starts)) if starts <= now.as_nanos() => {
@@ -130,14 +165,15 @@ impl Wheel {
     /// Places the nodes of a slot anew, now that its time has come.
     fn cascade(&mut self, index: usize) {
         let mut at = self.slots[index].first;
-        self.slots[index] = Slot {
-            first: ptr::null(),
-            last: ptr::null(),
-        };
+        self.slots[index] = EMPTY;
         self.occupied[index / SLOTS] &= !(1 << (index % SLOTS));
-        while let Some(node) = reach(at) {
-            at = node.links().next.get();
-            self.place(node);
+        while let Some(&Entry { deadline, next, .. }) = self.entries.get(at as usize) {
+            let slot = self.slot_of(deadline);
+            let prev = self.slots[slot as usize].last;
+            let entry = &mut self.entries[at as usize];
+            (entry.slot, entry.prev, entry.next) = (slot, prev, NONE);
+            self.append(at, prev, slot);
+            at = next;
         }
     }
 
@@ -155,38 +191,30 @@ impl Wheel {
         Some((level * SLOTS + slot, base | (slot as u64) << shift))
     }
 
-    fn place(&mut self, node: &TimerNode) {
-        let deadline = node.deadline().as_nanos();
-        let slot = if deadline <= self.elapsed {
-            DUE
-        } else {
-            let level = (deadline ^ self.elapsed).ilog2() / LEVEL_BITS;
-            #[expect(clippy::cast_possible_truncation, reason = "6 bits are meant")]
-            let in_level = (deadline >> (level * LEVEL_BITS)) as u32 % (1 << LEVEL_BITS);
-            self.occupied[level as usize] |= 1 << in_level;
-            (level << LEVEL_BITS) + in_level
-        };
-        let links = node.links();
-        let place = &mut self.slots[slot as usize];
-        links.slot.set(slot);
-        links.next.set(ptr::null());
-        links.prev.set(place.last);
-        match reach(place.last) {
-            None => place.first = node,
-            Some(last) => last.links().next.set(node),
+    /// The slot of a deadline, in which there is somebody from now on.
+    fn slot_of(&mut self, deadline: u64) -> u32 {
+        if deadline <= self.elapsed {
+            return DUE;
         }
-        place.last = node;
+        let level = (deadline ^ self.elapsed).ilog2() / LEVEL_BITS;
+        #[expect(clippy::cast_possible_truncation, reason = "6 bits are meant")]
+        let in_level = (deadline >> (level * LEVEL_BITS)) as u32 % (1 << LEVEL_BITS);
+        self.occupied[level as usize] |= 1 << in_level;
+        (level << LEVEL_BITS) + in_level
+    }
+
+    /// Lets the entry `key` follow the last one of `slot`, which it knows by now.
+    fn append(&mut self, key: u32, last: u32, slot: u32) {
+        match self.entries.get_mut(last as usize) {
+            None => self.slots[slot as usize].first = key,
+            Some(last) => last.next = key,
+        }
+        self.slots[slot as usize].last = key;
     }
 }
 
 fn level_number(level: usize) -> u32 {
     u32::try_from(level).expect("there are 11 levels")
-}
-
-fn reach<'a>(node: *const TimerNode) -> Option<&'a TimerNode> {
-    // SAFETY: the wheel holds nodes that were put in and not taken out, which stay in place for
-    // that long by the promise of `insert` (I-12).
-    unsafe { node.as_ref() }
 }
 
 #[cfg(test)]
