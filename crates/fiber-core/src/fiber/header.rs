@@ -60,7 +60,7 @@ pub(crate) const SHIELD: u32 = 1 << 31;
 ///
 /// | fields | touched by |
 /// |---|---|
-/// | `refs`, `wake`, `token`, `wakes`, `cancel`, `started` | anyone, atomics |
+/// | `wake`, `token`, `cancel`, `started`, `refs`, `wakes` | anyone, atomics |
 /// | `reason` | written once, by who has set `cancel` to `ASKING`; read once that is higher |
 /// | `finished`, `panicked`, `claims`, `exit`, `joiner` | anyone, atomics |
 /// | `next` | whoever has the fiber in a queue |
@@ -68,89 +68,104 @@ pub(crate) const SHIELD: u32 = 1 << 31;
 /// | `inherited` | whoever has the fiber: its spawner, then its home worker |
 /// | `process` | whoever has the fiber: its spawner, then its home worker |
 /// | `home` | written before the fiber can be parked; then read by anyone |
-/// | `rare`, `vtable`, and from `spawned_at` on all | read only |
+/// | `vtable`, `priority`, `stack_class`, `borrows`, `spawned_at`, `rare`, `outlives` | read only |
 /// | the rest, and what lies with its stack, see [`Started`] | the home worker only |
+#[repr(C)]
 pub(crate) struct Header {
-    pub(super) refs: Handles,
+    // One line of the cache: what each wake and each turn looks at.
     pub(super) wake: WakeWord,
-    pub(super) token: AtomicBool,
-    /// How often wakers that were made of a handle were used, round and round.
-    pub(super) wakes: AtomicU32,
+    mask: Cell<u32>,
+    pub(super) home: Cell<Option<NonNull<Home>>>,
+    pub(super) next: AtomicPtr<Self>,
+    /// At the top of its stack, while it has one.
+    started_part: Cell<Option<NonNull<Started>>>,
+    process: Cell<Option<Membership>>,
+    pub(super) vtable: &'static VTable,
     /// How it was asked to end, a `Level`.
     cancel: AtomicU8,
-    reason: UnsafeCell<Reason>,
+    pub(super) token: AtomicBool,
     started: AtomicBool,
+    /// Whether it was abandoned and rests.
+    rests: Cell<bool>,
+    /// Whether it has ever held a lock, or tried to, so that others may wait for it.
+    has_held: Cell<bool>,
+    priority: Priority,
+    stack_class: StackClass,
+    borrows: bool,
+    /// Who could end its wait: in the frame of that, or beside its edge if it has no stack.
+    waits: Cell<*const StoredWaits>,
+
+    // What its beginning and its end look at.
+    pub(super) refs: Handles,
+    /// 0 until it has one.
+    id: AtomicU64,
+    inherited: Inherited,
+    /// Who waits for its end, as long as it has not waited for anybody itself.
+    joiner: Joiner,
+    pub(crate) exit: Latch,
+    /// Why it was asked to end; in a box, for few ever are.
+    reason: UnsafeCell<Option<Box<Reason>>>,
+    spawned_at: &'static Location<'static>,
+    rare: Option<Box<Rare>>,
+    /// How often wakers that were made of a handle were used, round and round.
+    pub(super) wakes: AtomicU32,
     pub(super) finished: AtomicBool,
     pub(super) panicked: AtomicBool,
     /// Who owes the result its drop, see `join`.
     pub(super) claims: AtomicU8,
-    pub(super) next: AtomicPtr<Self>,
-    pub(super) home: Cell<Option<NonNull<Home>>>,
-    /// 0 until it has one.
-    id: AtomicU64,
-    process: Cell<Option<Membership>>,
-    /// Whether it was abandoned and rests.
-    rests: Cell<bool>,
-    mask: Cell<u32>,
-    /// Whether it has ever held a lock, or tried to, so that others may wait for it.
-    has_held: Cell<bool>,
-    /// Who could end its wait: in the frame of that, or beside its edge if it has no stack.
-    waits: Cell<*const StoredWaits>,
-    /// At the top of its stack, while it has one.
-    started_part: Cell<Option<NonNull<Started>>>,
-    inherited: Inherited,
-    pub(super) vtable: &'static VTable,
-    pub(crate) exit: Latch,
-    /// Who waits for its end, as long as it has not waited for anybody itself.
-    joiner: Joiner,
-    spawned_at: &'static Location<'static>,
-    stack_class: StackClass,
-    priority: Priority,
-    borrows: bool,
     outlives: bool,
-    watcher: Option<Arc<dyn ExitWatcher>>,
-    rare: Option<Box<Rare>>,
 }
 
 /// What most fibers do not have.
 struct Rare {
-    name: Box<str>,
+    name: Option<Box<str>>,
+    watcher: Option<Arc<dyn ExitWatcher>>,
+}
+
+impl Rare {
+    /// Nothing, for most.
+    #[inline]
+    fn of(name: Option<Box<str>>, watcher: Option<Arc<dyn ExitWatcher>>) -> Option<Box<Self>> {
+        if name.is_none() && watcher.is_none() {
+            return None;
+        }
+        Some(Box::new(Self { name, watcher }))
+    }
 }
 
 impl Header {
     #[inline(always)]
     pub(super) fn new(attributes: Attributes, vtable: &'static VTable) -> Self {
         Self {
-            refs: Handles::two(),
             wake: WakeWord::new(),
-            token: AtomicBool::new(false),
-            wakes: AtomicU32::new(0),
+            mask: Cell::new(0),
+            home: Cell::new(None),
+            next: AtomicPtr::new(ptr::null_mut()),
+            started_part: Cell::new(None),
+            process: Cell::new(attributes.process),
+            vtable,
             cancel: AtomicU8::new(Level::NONE),
-            reason: UnsafeCell::new(Reason::default()),
+            token: AtomicBool::new(false),
             started: AtomicBool::new(false),
+            rests: Cell::new(false),
+            has_held: Cell::new(false),
+            priority: attributes.priority,
+            stack_class: attributes.stack,
+            borrows: attributes.borrows,
+            waits: Cell::new(ptr::null()),
+            refs: Handles::two(),
+            id: AtomicU64::new(0),
+            inherited: Inherited::from_caller(),
+            joiner: Joiner::new(),
+            exit: Latch::new(),
+            reason: UnsafeCell::new(None),
+            spawned_at: attributes.spawned_at,
+            rare: Rare::of(attributes.name, attributes.watcher),
+            wakes: AtomicU32::new(0),
             finished: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             claims: AtomicU8::new(0),
-            next: AtomicPtr::new(ptr::null_mut()),
-            home: Cell::new(None),
-            id: AtomicU64::new(0),
-            process: Cell::new(attributes.process),
-            rests: Cell::new(false),
-            mask: Cell::new(0),
-            has_held: Cell::new(false),
-            waits: Cell::new(ptr::null()),
-            started_part: Cell::new(None),
-            inherited: Inherited::from_caller(),
-            vtable,
-            exit: Latch::new(),
-            joiner: Joiner::new(),
-            spawned_at: attributes.spawned_at,
-            stack_class: attributes.stack,
-            priority: attributes.priority,
-            borrows: attributes.borrows,
             outlives: attributes.outlives,
-            watcher: attributes.watcher,
-            rare: attributes.name.map(|name| Box::new(Rare { name })),
         }
     }
 
@@ -162,8 +177,12 @@ impl Header {
         NonNull::new(this).expect("a reference is not null")
     }
 
+    fn watcher(&self) -> Option<&Arc<dyn ExitWatcher>> {
+        self.rare.as_ref()?.watcher.as_ref()
+    }
+
     pub(crate) fn name(&self) -> Option<&str> {
-        self.rare.as_ref().map(|rare| &*rare.name)
+        self.rare.as_ref()?.name.as_deref()
     }
 
     /// Its name, or else that of its process. On its own worker.
@@ -310,7 +329,7 @@ impl Header {
             match asking {
                 Ok(_) => {
                     // SAFETY: nobody else writes it, and nobody reads it before the store (I-9).
-                    unsafe { *self.reason.get() = reason };
+                    unsafe { *self.reason.get() = reason.boxed() };
                     self.cancel.store(level, Ordering::Release);
                     break;
                 }
@@ -354,7 +373,7 @@ impl Header {
     /// Tells whoever watches what came of it.
     #[inline(never)]
     pub(super) fn tell_result(&self, at_end: AtEnd, wrong: Option<&ExitReason>) {
-        if let Some(watcher) = &self.watcher {
+        if let Some(watcher) = self.watcher() {
             Arc::clone(watcher).result(at_end, wrong);
         }
     }
@@ -370,8 +389,10 @@ impl Header {
     /// Why it was cancelled, if it was.
     pub(crate) fn cancel_reason(&self) -> Option<Reason> {
         // SAFETY: who sees it cancelled sees the reason, which nobody writes any more (I-9).
-        self.is_cancelled()
-            .then(|| unsafe { &*self.reason.get() }.clone())
+        let reason = self
+            .is_cancelled()
+            .then(|| unsafe { &*self.reason.get() }.clone());
+        reason.map(|reason| reason.map_or_else(Reason::default, |reason| *reason))
     }
 
     /// From what the innermost mask protects the fiber. 0: from nothing, there is none. n + 1: from
@@ -561,7 +582,7 @@ impl Header {
         }
         self.finished.store(true, Ordering::Release);
         self.exit.open();
-        if let Some(watcher) = &self.watcher {
+        if let Some(watcher) = self.watcher() {
             watcher.ended();
         }
     }
@@ -584,6 +605,6 @@ impl Layout {
 
 #[cfg(not(loom))]
 const _: () = assert!(
-    size_of::<Header>() <= 200,
+    size_of::<Header>() <= 160,
     "most fibers are nothing but this"
 );

@@ -39,15 +39,18 @@ impl Links {
 }
 
 /// The part of a fiber that goes with its stack. Touched by the home worker only (I-11).
+#[repr(C)]
 pub(crate) struct Started {
+    // One line of the cache, or little more: what each turn of the fiber touches.
     coroutine: UnsafeCell<ManuallyDrop<FiberCoroutine>>,
     /// Null until the body has begun.
     pub(super) yielder: Cell<*const Yielder<Resume, ()>>,
+    pub(super) waiting_for: Cell<&'static str>,
+    pub(super) scopes: Cell<*const TimeoutScope>,
+
     /// What all of this lies on.
     stack: OwnedStack,
     pub(crate) links: Links,
-    pub(super) scopes: Cell<*const TimeoutScope>,
-    pub(super) waiting_for: Cell<&'static str>,
     /// The address of what unwinds it, if that is a cancel or a timeout rather than a panic; or 0.
     pub(super) interrupted: Cell<usize>,
     pub(super) notes: Notes,
@@ -60,10 +63,10 @@ impl Started {
         Self {
             coroutine: UnsafeCell::new(ManuallyDrop::new(coroutine)),
             yielder: Cell::new(ptr::null()),
+            waiting_for: Cell::new("its first run"),
+            scopes: Cell::new(ptr::null()),
             stack,
             links: Links::new(),
-            scopes: Cell::new(ptr::null()),
-            waiting_for: Cell::new("its first run"),
             interrupted: Cell::new(0),
             notes: Notes::new(),
             own: Own::new(),
