@@ -37,7 +37,13 @@ const TABLE: [Allowed; 10] = [
     },
     Allowed {
         package: "fiber-sched",
-        normal: SIBLING,
+        normal: &[
+            "fiber-core",
+            "crossbeam-utils",
+            "slab",
+            "thiserror",
+            "tracing",
+        ],
         dev: TESTS,
     },
     Allowed {

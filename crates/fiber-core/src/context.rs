@@ -25,7 +25,9 @@ use crate::{
     dice::Dice,
     env::{Env, Instant, Port, SharedEnv, Site, StackClass, Staged, ThreadHooks, WorkerId, hooks},
     error::Stale,
-    fiber::{Bands, FiberQueue, Header, Home, Inbox, Links, Position, Reason, Runnable},
+    fiber::{
+        Bands, FiberQueue, FreeBlocks, Header, Home, Inbox, Links, Position, Reason, Runnable,
+    },
     id::{Id, Namespace},
     inflight::Inflight,
     local::Locals,
@@ -175,6 +177,7 @@ pub struct Context {
     completions: RefCell<Vec<Completion>>,
     pub(crate) shard: RefCell<Shard>,
     stacks: RefCell<StackCache>,
+    free_blocks: FreeBlocks,
     locals: Locals,
     started: Cell<*const Links>,
     started_count: Cell<usize>,
@@ -233,6 +236,7 @@ impl Context {
             completions: RefCell::default(),
             shard: RefCell::new(shard),
             stacks: RefCell::default(),
+            free_blocks: FreeBlocks::new(),
             locals: Locals::new(),
             started: Cell::new(ptr::null()),
             started_count: Cell::new(0),
@@ -302,6 +306,11 @@ impl Context {
             Some(result) => result,
             None => needs_a_fiber(what),
         }
+    }
+
+    #[inline]
+    pub(crate) fn free_blocks(&self) -> &FreeBlocks {
+        &self.free_blocks
     }
 
     pub(crate) fn is_on_fiber(&self) -> bool {

@@ -223,7 +223,11 @@ impl<'worker> Turn<'worker> {
     }
 
     fn fire_timers(&self) {
-        if self.local.wheel.borrow().len() == 0 {
+        let mut wheel = self.local.wheel.borrow_mut();
+        wheel.tend();
+        let is_empty = wheel.len() == 0;
+        drop(wheel);
+        if is_empty {
             return;
         }
         let now = self.context.now();

@@ -9,7 +9,8 @@
 //!
 //! Nodes lie in the frames of parked fibers (I-12), each on a page of its own. The wheel keeps what
 //! it needs of each, its deadline, in a table beside it: so that who moves many down walks through
-//! a few lines, and not through all stacks. The bound of the table is the number of waits.
+//! a few lines, and not through all stacks. The table is as large as most waits at a time were since
+//! there was none; it grows and goes outside of fibers, whose allocations may be counted.
 
 use alloc::{boxed::Box, vec};
 use core::ptr::NonNull;
@@ -31,6 +32,9 @@ const LOOK: usize = 16;
 
 /// An empty table as large as this, or larger, goes back to the allocator.
 const KEPT_MAX: usize = 4096;
+/// There is room for so many more timers when fibers run: twice as many as run before it is made
+/// again. Who arms more than that has the table grow there and then.
+const ROOM: usize = 256;
 /// In the place of an entry's number: there is none.
 const NONE: u32 = u32::MAX;
 
@@ -101,7 +105,28 @@ impl Wheel {
 
     /// Takes a node out that is in.
     pub(crate) fn remove(&mut self, node: &TimerNode) {
-        self.take_out(node.place());
+        let taken = self.take_out(node.place());
+        assert!(taken == NonNull::from_ref(node), "it is in this wheel");
+    }
+
+    /// Sees to the size of the table, outside of any fiber: what is asked of the allocator there is
+    /// no fiber's.
+    #[inline]
+    pub(crate) fn tend(&mut self) {
+        if self.entries.capacity() - self.entries.len() < ROOM
+            || (self.entries.is_empty() && self.entries.capacity() >= KEPT_MAX)
+        {
+            self.resize();
+        }
+    }
+
+    #[cold]
+    fn resize(&mut self) {
+        if self.entries.is_empty() {
+            self.entries = Slab::with_capacity(ROOM);
+        } else {
+            self.entries.reserve(ROOM);
+        }
     }
 
     fn take_out(&mut self, key: u32) -> NonNull<TimerNode> {
@@ -117,9 +142,6 @@ impl Wheel {
         }
         if self.slots[slot].first == NONE && entry.slot != DUE {
             self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));
-        }
-        if self.entries.is_empty() && self.entries.capacity() >= KEPT_MAX {
-            self.entries = Slab::new();
         }
         entry.node
     }
@@ -220,7 +242,7 @@ fn level_number(level: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use alloc::{boxed::Box, vec, vec::Vec};
-    use core::pin::pin;
+    use core::{iter, pin::pin};
 
     use fiber_core::timer::TimerNode;
 
@@ -329,5 +351,60 @@ mod tests {
         assert!(wheel.pop_due(at(1 << 29)).is_none());
         assert!(wheel.pop_due(at(1 << 30)).is_some());
         assert_eq!((wheel.len(), wheel.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn timers_of_one_moment_fire_as_they_were_armed_whichever_entries_they_have() {
+        let early: Vec<_> = (0..8).map(|_| Box::pin(TimerNode::at(at(10)))).collect();
+        let late: Vec<_> = (0..8)
+            .map(|_| Box::pin(TimerNode::at(at(1 << 20))))
+            .collect();
+        let mut wheel = Wheel::new(at(0));
+        let arm = |wheel: &mut Wheel, node: &TimerNode| {
+            // SAFETY: boxed and pinned until the end of this test (I-12).
+            unsafe { wheel.insert(NonNull::from_ref(node)) };
+        };
+        // Every other late one gets the entry of an early one that has left.
+        for (early, late) in early.iter().zip(&late) {
+            arm(&mut wheel, early);
+            if early.place() % 2 == 1 {
+                wheel.remove(early);
+            }
+            arm(&mut wheel, late);
+        }
+        while wheel.pop_due(at(10)).is_some() {}
+        // Nearer by now: the rest has moved down, and one leaves from among them.
+        assert!(wheel.pop_due(at((1 << 20) - 1)).is_none());
+        wheel.remove(&late[3]);
+        let fired = iter::from_fn(|| wheel.pop_due(at(1 << 20)));
+        let fired: Vec<_> = fired.collect();
+        let expected = (0..8).filter(|&number| number != 3);
+        let expected: Vec<_> = expected
+            .map(|number| NonNull::from_ref(&*late[number]))
+            .collect();
+        assert_eq!(fired, expected);
+    }
+
+    #[test]
+    fn fibers_find_room_in_the_table_and_an_empty_one_goes() {
+        let nodes: Vec<_> = (0..10_000)
+            .map(|nanos| Box::pin(TimerNode::at(at(nanos))))
+            .collect();
+        let mut wheel = Wheel::new(at(0));
+        for nodes in nodes.chunks(ROOM) {
+            wheel.tend();
+            let room = wheel.entries.capacity();
+            for node in nodes {
+                // SAFETY: boxed and pinned until the end of this test (I-12).
+                unsafe { wheel.insert(NonNull::from_ref(&**node)) };
+            }
+            assert_eq!(wheel.entries.capacity(), room, "it was made before");
+        }
+        for node in nodes.iter().rev() {
+            wheel.remove(node);
+        }
+        assert!(wheel.entries.capacity() >= 10_000, "no fiber gives it back");
+        wheel.tend();
+        assert_eq!((wheel.entries.capacity(), wheel.len()), (ROOM, 0));
     }
 }

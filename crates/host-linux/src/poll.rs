@@ -16,12 +16,13 @@ extern crate alloc;
 
 use alloc::sync::Arc;
 use core::{
+    iter,
     net::SocketAddr,
     ptr::NonNull,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
-use std::sync::{PoisonError, RwLock};
+use std::sync::OnceLock;
 
 use fiber_core::{
     IoError,
@@ -59,7 +60,7 @@ pub(crate) fn open() -> Result<AfterOverBefore<PollPort>, EnvError> {
     }))
 }
 
-static CLOSES: Closes = Closes(RwLock::new(Vec::new()));
+static CLOSES: Closes = Closes::new();
 /// Whether there ever was a poller in this process.
 static POLLING: AtomicBool = AtomicBool::new(false);
 
@@ -73,32 +74,39 @@ pub(crate) fn closed_elsewhere(descriptor: RawDescriptor) {
     }
 }
 
-/// How often each descriptor number has been closed in this process.
-struct Closes(RwLock<Vec<AtomicU32>>);
+/// How often each descriptor number has been closed in this process: in parts that are twice as
+/// long as the one before and are made when one of their numbers is closed, so that nobody who
+/// looks takes a lock, which all workers would share.
+struct Closes([OnceLock<Box<[AtomicU32]>>; PARTS]);
+
+/// So many parts count every number.
+const PARTS: usize = u32::BITS as usize + 1;
 
 impl Closes {
+    const fn new() -> Self {
+        Self([const { OnceLock::new() }; PARTS])
+    }
+
+    /// The part that counts the closes of `descriptor`, how long that is, and where in it.
+    fn place(descriptor: RawDescriptor) -> (usize, usize, usize) {
+        let number = descriptor.0 as usize + 1;
+        let part = number.ilog2();
+        let len = 1 << part;
+        (part as usize, len, number - len)
+    }
+
     /// The count, never 0.
     fn of(&self, descriptor: RawDescriptor) -> u32 {
-        let counts = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.get(descriptor.0 as usize);
+        let (part, _, at) = Self::place(descriptor);
+        let count = self.0[part].get().map(|counts| &counts[at]);
         count.map_or(0, |count| count.load(Ordering::Acquire)) | 1 << 31
     }
 
     /// Counts a close that is about to happen.
     fn add(&self, descriptor: RawDescriptor) {
-        let index = descriptor.0 as usize;
-        {
-            let counts = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = counts.get(index) {
-                count.fetch_add(1, Ordering::Release);
-                return;
-            }
-        }
-        let mut counts = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() <= index {
-            counts.resize_with(index + 1, AtomicU32::default);
-        }
-        counts[index].fetch_add(1, Ordering::Release);
+        let (part, len, at) = Self::place(descriptor);
+        let none = || iter::repeat_with(AtomicU32::default).take(len).collect();
+        self.0[part].get_or_init(none)[at].fetch_add(1, Ordering::Release);
     }
 }
 

@@ -391,7 +391,10 @@ fn a_child_that_has_not_become_another_program_keeps_its_signals_to_itself() {
 fn a_forked_child_with_handles_of_its_own_tells_nothing_to_its_parents() {
     let name = "a_forked_child_with_handles_of_its_own_tells_nothing_to_its_parents";
     if is_child(name) {
-        return run(|| {
+        let linux = Linux::new(Config::default()).unwrap();
+        // No thread but the one that forks: a watchdog takes a lock for each of its looks.
+        let runtime = Runtime::builder(linux).workers(1).watchdog(None);
+        let parent = || {
             let signals = Signals::new(&[Signal::User1]).unwrap();
             let mut command = Command::new("/nowhere");
             let in_the_child = || {
@@ -406,13 +409,14 @@ fn a_forked_child_with_handles_of_its_own_tells_nothing_to_its_parents() {
                 process::exit(if runs.join().unwrap() { 7 } else { 8 })
             };
             // SAFETY: the allocator and the host take care of `fork`; nobody else holds a lock of
-            // theirs, as this process is idle (I-7).
+            // theirs, as the runtime has no other thread, and the test's waits (I-7).
             let command = unsafe { command.pre_exec(in_the_child) };
             assert_eq!(command.status().unwrap().code(), Some(7));
             assert_eq!(signals.try_wait().unwrap(), None, "it was the child's");
             raise_here(libc::SIGUSR1);
             assert_eq!(wait(&signals), Signal::User1);
-        });
+        };
+        return runtime.run(parent).unwrap();
     }
     ends(name, |status| status.success());
 }

@@ -190,6 +190,7 @@ impl Context {
         this.port.borrow_mut().drain(grace, &mut Vec::new())?;
         // Those that are free are no part of what is abandoned.
         this.give_stacks_back();
+        this.free_blocks().clear();
         match this.helpers().drain(grace) {
             0 => {}
             calls => return Err(Undrained::new(calls)),

@@ -5,7 +5,7 @@ use core::{cell::UnsafeCell, mem, pin::Pin, ptr::NonNull};
 
 use super::{
     attributes::Attributes, exit::ExitReason, handle::Fiber, header::Header, join::JoinHandle,
-    runnable::Runnable, watch::AtEnd, when::When,
+    memory, runnable::Runnable, watch::AtEnd, when::When,
 };
 use crate::{
     context::Context,
@@ -214,8 +214,8 @@ impl<B: Body> Block<B> {
 
     fn free(header: NonNull<Header>) {
         let block = header.cast::<Self>();
-        // SAFETY: made by `Box::into_raw` in `Fiber::new`, and this was the last reference (I-3).
-        drop(unsafe { Box::from_raw(block.as_ptr()) });
+        // SAFETY: made by `Spawn::of`, and this was the last reference (I-3).
+        unsafe { memory::free(block) };
     }
 }
 
@@ -298,27 +298,26 @@ impl Spawn {
             watcher,
         } = attributes;
         // The place first, so that the block is made there and not moved there.
-        let place = Box::<Block<B>>::new_uninit();
-        let block = Box::write(
-            place,
-            Block {
-                header: Header::new(
-                    Attributes {
-                        name,
-                        stack,
-                        priority,
-                        process,
-                        borrows,
-                        outlives,
-                        spawned_at,
-                        watcher,
-                    },
-                    Block::<B>::VTABLE,
-                ),
-                slot: UnsafeCell::new(Slot::Body(body)),
-            },
-        );
-        let block: NonNull<Header> = NonNull::from(Box::leak(block)).cast();
+        let block = memory::take::<Block<B>>();
+        let made = Block {
+            header: Header::new(
+                Attributes {
+                    name,
+                    stack,
+                    priority,
+                    process,
+                    borrows,
+                    outlives,
+                    spawned_at,
+                    watcher,
+                },
+                Block::<B>::VTABLE,
+            ),
+            slot: UnsafeCell::new(Slot::Body(body)),
+        };
+        // SAFETY: memory for one, in which nothing is (I-3).
+        unsafe { block.write(made) };
+        let block: NonNull<Header> = block.cast();
         // For `Header::this`.
         block.as_ptr().expose_provenance();
         // Two references: the handle's and the runtime's.

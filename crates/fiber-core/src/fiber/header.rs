@@ -18,6 +18,7 @@ use super::{
     handle::Fiber,
     handles::Handles,
     layout::Layout,
+    rare::Rare,
     reason::Reason,
     runnable::Runnable,
     started::Started,
@@ -72,7 +73,7 @@ pub(crate) const SHIELD: u32 = 1 << 31;
 /// | the rest, and what lies with its stack, see [`Started`] | the home worker only |
 #[repr(C)]
 pub(crate) struct Header {
-    // One line of the cache: what each wake and each turn looks at.
+    // 64 bytes, and so one or two lines of the cache: what each wake and each turn looks at.
     pub(super) wake: WakeWord,
     mask: Cell<u32>,
     pub(super) home: Cell<Option<NonNull<Home>>>,
@@ -103,8 +104,8 @@ pub(crate) struct Header {
     /// Who waits for its end, as long as it has not waited for anybody itself.
     joiner: Joiner,
     pub(crate) exit: Latch,
-    /// Why it was asked to end; in a box, for few ever are.
-    reason: UnsafeCell<Option<Box<Reason>>>,
+    /// Why it was asked to end. Not in a box: a cancel allocates nothing.
+    reason: UnsafeCell<Reason>,
     spawned_at: &'static Location<'static>,
     rare: Option<Box<Rare>>,
     /// How often wakers that were made of a handle were used, round and round.
@@ -114,23 +115,6 @@ pub(crate) struct Header {
     /// Who owes the result its drop, see `join`.
     pub(super) claims: AtomicU8,
     outlives: bool,
-}
-
-/// What most fibers do not have.
-struct Rare {
-    name: Option<Box<str>>,
-    watcher: Option<Arc<dyn ExitWatcher>>,
-}
-
-impl Rare {
-    /// Nothing, for most.
-    #[inline]
-    fn of(name: Option<Box<str>>, watcher: Option<Arc<dyn ExitWatcher>>) -> Option<Box<Self>> {
-        if name.is_none() && watcher.is_none() {
-            return None;
-        }
-        Some(Box::new(Self { name, watcher }))
-    }
 }
 
 impl Header {
@@ -158,7 +142,7 @@ impl Header {
             inherited: Inherited::from_caller(),
             joiner: Joiner::new(),
             exit: Latch::new(),
-            reason: UnsafeCell::new(None),
+            reason: UnsafeCell::new(Reason::default()),
             spawned_at: attributes.spawned_at,
             rare: Rare::of(attributes.name, attributes.watcher),
             wakes: AtomicU32::new(0),
@@ -329,7 +313,7 @@ impl Header {
             match asking {
                 Ok(_) => {
                     // SAFETY: nobody else writes it, and nobody reads it before the store (I-9).
-                    unsafe { *self.reason.get() = reason.boxed() };
+                    unsafe { *self.reason.get() = reason };
                     self.cancel.store(level, Ordering::Release);
                     break;
                 }
@@ -389,10 +373,8 @@ impl Header {
     /// Why it was cancelled, if it was.
     pub(crate) fn cancel_reason(&self) -> Option<Reason> {
         // SAFETY: who sees it cancelled sees the reason, which nobody writes any more (I-9).
-        let reason = self
-            .is_cancelled()
-            .then(|| unsafe { &*self.reason.get() }.clone());
-        reason.map(|reason| reason.map_or_else(Reason::default, |reason| *reason))
+        self.is_cancelled()
+            .then(|| unsafe { &*self.reason.get() }.clone())
     }
 
     /// From what the innermost mask protects the fiber. 0: from nothing, there is none. n + 1: from
@@ -595,7 +577,7 @@ impl Layout {
         wake: mem::offset_of!(Header, wake),
         rare: mem::offset_of!(Header, rare),
         started: mem::offset_of!(Header, started_part),
-        name: mem::offset_of!(Rare, name),
+        name: Self::NAME,
         waiting_for: Self::WAITING_FOR,
         stack_limit: Self::STACK_LIMIT,
         coroutine: Self::COROUTINE,
@@ -605,6 +587,6 @@ impl Layout {
 
 #[cfg(not(loom))]
 const _: () = assert!(
-    size_of::<Header>() <= 160,
+    size_of::<Header>() <= 184,
     "most fibers are nothing but this"
 );

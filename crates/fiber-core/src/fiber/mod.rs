@@ -20,11 +20,13 @@ mod handles;
 mod header;
 mod join;
 mod layout;
+mod memory;
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
 mod panics;
 mod queue;
+mod rare;
 mod reason;
 mod runnable;
 mod started;
@@ -50,6 +52,7 @@ pub(crate) use self::{
     exit::{Interrupt, Unwinding},
     header::{Header, SHIELD},
     layout::Layout,
+    memory::FreeBlocks,
     panics::watch as watch_panic,
     started::{Links, Started},
     wake::Home,

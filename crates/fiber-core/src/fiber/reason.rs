@@ -1,6 +1,6 @@
 //! Why a fiber is asked to unwind, and who asks.
 
-use alloc::{boxed::Box, string::String, sync::Arc};
+use alloc::{string::String, sync::Arc};
 use core::fmt;
 
 use crate::{context::Context, id::Id};
@@ -50,11 +50,6 @@ impl Reason {
     /// The fiber that asked; `None` if it was a plain thread or the runtime.
     pub const fn by(&self) -> Option<Id> {
         self.by
-    }
-
-    /// As few fibers have one; nothing for one that says nothing.
-    pub(super) fn boxed(self) -> Option<Box<Self>> {
-        (self != Self::default()).then(|| Box::new(self))
     }
 
     /// Notes the calling fiber as the one that asks, unless another is noted.
