@@ -8,6 +8,8 @@
 //!
 //! The index holds places, not items, so it stays small, and growing it reads no item.
 
+use core::hint;
+
 use hashbrown::HashTable;
 
 use super::arena::Arena;
@@ -55,8 +57,21 @@ impl Items {
 
     pub(super) fn find(&self, key: Key<'_>) -> Option<u32> {
         let tag = key.tag();
-        let is_it = |slot: &Slot| slot.tag == tag && self.arena.get(slot.place).key() == key.bytes;
+        let is_it = |slot: &Slot| slot.tag == tag && self.fetch(slot.place).key() == key.bytes;
         self.index.find(spread(tag), is_it).map(|slot| slot.place)
+    }
+
+    /// An item that a request is most likely about: has the processor fetch at once, and not one
+    /// after another, what that is going to touch. Nothing is done with what is read here.
+    fn fetch(&self, place: u32) -> &Item {
+        let item = self.arena.get(place);
+        item.fetch();
+        for neighbour in [item.newer, item.older] {
+            if neighbour != NONE {
+                hint::black_box(self.arena.get(neighbour).tag);
+            }
+        }
+        item
     }
 
     /// Adds an item whose key is not there, as the one used last.
