@@ -138,7 +138,10 @@ impl<'worker> Turn<'worker> {
         let turns = counters.turns.get();
         counters.turns.set(turns + 1);
         counters.yields.set(self.context.yields());
-        counters.timers.set(self.local.wheel.borrow().len() as u64);
+        let mut wheel = self.local.wheel.borrow_mut();
+        wheel.tend();
+        counters.timers.set(wheel.len() as u64);
+        drop(wheel);
         let waits = wait != Wait::No;
         let resumes = counters.resumes.get();
         let is_due = turns.is_multiple_of(ACCOUNT_TURNS)
@@ -223,11 +226,7 @@ impl<'worker> Turn<'worker> {
     }
 
     fn fire_timers(&self) {
-        let mut wheel = self.local.wheel.borrow_mut();
-        wheel.tend();
-        let is_empty = wheel.len() == 0;
-        drop(wheel);
-        if is_empty {
+        if self.local.wheel.borrow().len() == 0 {
             return;
         }
         let now = self.context.now();

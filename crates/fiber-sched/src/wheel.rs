@@ -10,7 +10,7 @@
 //! Nodes lie in the frames of parked fibers (I-12), each on a page of its own. The wheel keeps what
 //! it needs of each, its deadline, in a table beside it: so that who moves many down walks through
 //! a few lines, and not through all stacks. The table is as large as most waits at a time were since
-//! there was none; it grows and goes outside of fibers, whose allocations may be counted.
+//! there was none; it grows and goes between turns, where what is allocated is no fiber's.
 
 use alloc::{boxed::Box, vec};
 use core::ptr::NonNull;
@@ -32,9 +32,9 @@ const LOOK: usize = 16;
 
 /// An empty table as large as this, or larger, goes back to the allocator.
 const KEPT_MAX: usize = 4096;
-/// There is room for so many more timers when fibers run: twice as many as run before it is made
-/// again. Who arms more than that has the table grow there and then.
-const ROOM: usize = 256;
+/// There is room for so many more timers when a turn begins: eight for each fiber that may run in
+/// it. Who arms more has the table grow there and then.
+const ROOM: usize = 1024;
 /// In the place of an entry's number: there is none.
 const NONE: u32 = u32::MAX;
 
@@ -73,7 +73,7 @@ impl Wheel {
             elapsed: now.as_nanos(),
             occupied: [0; LEVELS],
             slots: vec![EMPTY; LEVELS * SLOTS + 1].into_boxed_slice(),
-            entries: Slab::new(),
+            entries: Slab::with_capacity(ROOM),
         }
     }
 

@@ -176,6 +176,7 @@ impl Context {
     /// ever be freed or used, the caller's caller included.
     pub fn abandon(self, grace: Duration) -> Result<(), Undrained> {
         let this = ManuallyDrop::new(self);
+        this.free_blocks().clear();
         this.env.id_space().leave_workers(&this.inbox);
         let mut unwanted = Vec::new();
         this.hand_over_staged(&mut unwanted);
@@ -190,7 +191,6 @@ impl Context {
         this.port.borrow_mut().drain(grace, &mut Vec::new())?;
         // Those that are free are no part of what is abandoned.
         this.give_stacks_back();
-        this.free_blocks().clear();
         match this.helpers().drain(grace) {
             0 => {}
             calls => return Err(Undrained::new(calls)),

@@ -11,11 +11,7 @@
 //! than to make one takes.
 
 use alloc::alloc::{alloc, dealloc, handle_alloc_error};
-use core::{
-    alloc::Layout,
-    cell::Cell,
-    ptr::{self, NonNull},
-};
+use core::{alloc::Layout, cell::Cell, ptr::NonNull};
 
 use crate::{context::Context, process::is_heap_counted};
 
@@ -23,53 +19,39 @@ use crate::{context::Context, process::is_heap_counted};
 const STEP: usize = 16;
 /// So many of them: for blocks of up to 512 bytes.
 const SIZES: usize = 32;
-/// How many bytes of one size a worker keeps.
-const KEPT_BYTES: usize = 256 << 10;
-/// What is kept is overwritten in debug builds, so that who still reads it meets nonsense.
+/// How many bytes a worker keeps, of all sizes together.
+const KEPT_BYTES: usize = 512 << 10;
+/// What is kept is overwritten in debug builds, so that who still uses it is found out.
 const POISON: u8 = 0xdb;
-/// Whether anything is kept: a sanitizer is to see each block come and go.
+/// Whether anything is kept: the sanitizer of addresses is to see each block come and go.
 const IS_KEPT: bool = !cfg!(any(feature = "sanitizer", loom, miri));
 
 /// A worker's free memory for blocks.
 pub(crate) struct FreeBlocks {
-    lists: [List; SIZES],
-}
-
-/// Free pieces of one size, linked through themselves: each begins with the address of the next.
-struct List {
-    first: Cell<*mut Free>,
+    /// The first free piece of each size; at its end is the address of the next one. Not at its
+    /// beginning, where a fiber has what a late waker touches.
+    lists: [Cell<Link>; SIZES],
     bytes: Cell<usize>,
 }
 
-struct Free {
-    next: *mut Self,
-}
-
-const _: () = assert!(
-    size_of::<Free>() <= STEP && align_of::<Free>() <= STEP,
-    "it fits"
-);
+type Link = Option<NonNull<u8>>;
 
 impl FreeBlocks {
     pub(crate) const fn new() -> Self {
-        let lists = [const {
-            List {
-                first: Cell::new(ptr::null_mut()),
-                bytes: Cell::new(0),
-            }
-        }; SIZES];
-        Self { lists }
+        Self {
+            lists: [const { Cell::new(None) }; SIZES],
+            bytes: Cell::new(0),
+        }
     }
 
     #[inline]
-    fn take(&self, size: Size) -> Option<NonNull<u8>> {
+    fn take(&self, size: Size) -> Link {
         let list = &self.lists[size.list?];
-        let first = NonNull::new(list.first.get())?;
-        // SAFETY: what is in a list is free, and was written by `keep` (I-3).
-        list.first.set(unsafe { first.as_ref() }.next);
-        list.bytes.set(list.bytes.get() - size.layout.size());
-        let memory = first.cast();
+        let memory = list.get()?;
         check(memory, size);
+        // SAFETY: what is in a list is free, and was written by `keep` (I-3).
+        list.set(unsafe { size.link_of(memory).read() });
+        self.bytes.set(self.bytes.get() - size.layout.size());
         Some(memory)
     }
 
@@ -82,19 +64,15 @@ impl FreeBlocks {
         let Some(list) = size.list.map(|list| &self.lists[list]) else {
             return false;
         };
-        if list.bytes.get() >= KEPT_BYTES || is_heap_counted() {
+        let bytes = self.bytes.get() + size.layout.size();
+        if bytes > KEPT_BYTES || is_heap_counted() {
             return false;
         }
         spread(memory, size);
-        let free = memory.cast::<Free>();
         // SAFETY: the caller's promise: it is free, large enough and aligned (I-3).
-        unsafe {
-            free.write(Free {
-                next: list.first.get(),
-            });
-        }
-        list.first.set(free.as_ptr());
-        list.bytes.set(list.bytes.get() + size.layout.size());
+        unsafe { size.link_of(memory).write(list.get()) };
+        list.set(Some(memory));
+        self.bytes.set(bytes);
         true
     }
 
@@ -146,13 +124,28 @@ impl Size {
             Err(_) => panic!("a small layout is a valid one"),
         }
     }
+
+    /// Where a free piece of this size has the address of the next one.
+    const fn link_of(self, memory: NonNull<u8>) -> NonNull<Link> {
+        let at = self.layout.size() - size_of::<Link>();
+        // SAFETY: within the piece, which is a multiple of 16 bytes long (I-3).
+        unsafe { memory.add(at) }.cast()
+    }
 }
+
+const _: () = assert!(
+    size_of::<Link>() <= STEP && STEP.is_multiple_of(align_of::<Link>()),
+    "an address fits at the end of a piece, and is aligned there"
+);
 
 /// Memory for a block, in which nothing is yet.
 #[inline]
 pub(super) fn take<B>() -> NonNull<B> {
     let size = const { Size::of::<B>() };
-    let kept = Context::with(|context| context?.free_blocks().take(size));
+    let kept = Context::with(|context| {
+        let context = context.filter(|_| !is_heap_counted())?;
+        context.free_blocks().take(size)
+    });
     kept.unwrap_or_else(|| allocate(size)).cast()
 }
 
@@ -169,17 +162,32 @@ fn allocate(size: Size) -> NonNull<u8> {
 /// Its memory is from [`take`], the block is whole, and nobody uses it any more.
 #[inline]
 pub(super) unsafe fn free<B>(block: NonNull<B>) {
-    let size = const { Size::of::<B>() };
+    let _freed = Freed {
+        memory: block.cast(),
+        size: const { Size::of::<B>() },
+    };
     // SAFETY: by the caller's promise (I-3).
     unsafe { block.drop_in_place() };
-    let memory = block.cast();
-    let is_kept = Context::with(|context| {
-        // SAFETY: what was in it was dropped just now (I-3).
-        context.is_some_and(|context| unsafe { context.free_blocks().keep(memory, size) })
-    });
-    if !is_kept {
-        // SAFETY: allocated with this layout: of a list, all are (I-3).
-        unsafe { dealloc(memory.as_ptr(), size.layout) };
+}
+
+/// Memory that is free when this is dropped, also if dropping what was in it has panicked.
+struct Freed {
+    memory: NonNull<u8>,
+    size: Size,
+}
+
+impl Drop for Freed {
+    #[inline]
+    fn drop(&mut self) {
+        let Self { memory, size } = *self;
+        let is_kept = Context::with(|context| {
+            // SAFETY: allocated with this layout, and what was in it is gone (I-3).
+            context.is_some_and(|context| unsafe { context.free_blocks().keep(memory, size) })
+        });
+        if !is_kept {
+            // SAFETY: as above (I-3).
+            unsafe { dealloc(memory.as_ptr(), size.layout) };
+        }
     }
 }
 
@@ -193,7 +201,7 @@ fn spread(memory: NonNull<u8>, size: Size) {
 /// Looks whether nobody has written to it since.
 fn check(memory: NonNull<u8>, size: Size) {
     if cfg!(debug_assertions) {
-        for at in size_of::<Free>()..size.layout.size() {
+        for at in 0..size.layout.size() - size_of::<Link>() {
             // SAFETY: within the piece, which `spread` has written (I-3).
             let byte = unsafe { memory.add(at) };
             // SAFETY: as above (I-3).
@@ -215,7 +223,7 @@ mod tests {
     #[test]
     fn what_is_freed_is_taken_again_and_no_more_is_kept_than_the_bound() {
         let blocks = FreeBlocks::new();
-        let size = const { Size::of::<[u64; 25]>() };
+        let size = Size::of_list(12);
         assert_eq!(size.layout.size(), 208);
         let all: Vec<_> = (0..2 * KEPT_BYTES / 208).map(|_| allocate(size)).collect();
         let mut kept = 0;
@@ -228,7 +236,7 @@ mod tests {
                 unsafe { dealloc(memory.as_ptr(), size.layout) };
             }
         }
-        assert_eq!(kept, KEPT_BYTES.div_ceil(208));
+        assert_eq!(kept, KEPT_BYTES / 208);
         let again = blocks.take(size).expect("it was kept");
         assert_eq!(again, all[kept - 1], "the one that was freed last");
         assert!(blocks.take(Size::of_list(0)).is_none());
@@ -236,6 +244,21 @@ mod tests {
         assert!(unsafe { blocks.keep(again, size) });
         blocks.clear();
         assert!(blocks.take(size).is_none());
+        assert_eq!(blocks.bytes.get(), 0);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "written to after it was freed")]
+    fn a_late_write_is_found() {
+        let blocks = FreeBlocks::new();
+        let size = Size::of_list(12);
+        let memory = allocate(size);
+        // SAFETY: allocated above; it is leaked when the test panics (I-3).
+        assert!(unsafe { blocks.keep(memory, size) });
+        // SAFETY: what a late waker does: the memory is still allocated (I-3).
+        unsafe { memory.cast::<u32>().write(1) };
+        let _ = core::mem::ManuallyDrop::new(blocks).take(size);
     }
 
     #[test]
@@ -243,7 +266,7 @@ mod tests {
         #[repr(align(32))]
         struct Aligned([u8; 32]);
 
-        assert!(Size::of::<[u8; 512]>().list.is_some());
+        assert_eq!(Size::of::<[u8; 512]>().list.is_some(), IS_KEPT);
         assert!(Size::of::<[u8; 513]>().list.is_none());
         assert_eq!(Size::of::<Aligned>().layout, Layout::new::<Aligned>());
         assert_eq!(size_of_val(&Aligned([0; 32]).0), 32);
