@@ -15,9 +15,11 @@ use core::{alloc::Layout, cell::Cell, ptr::NonNull};
 
 use crate::{context::Context, process::is_heap_counted};
 
-/// Lists are for sizes of so many bytes and its multiples, which the usual allocators hand out.
+/// Lists are for the multiples of so many bytes and a word more: what the usual allocators hand out
+/// has a word in front, and is a multiple of this with it.
 const STEP: usize = 16;
-/// So many of them: for blocks of up to 512 bytes.
+const WORD: usize = size_of::<usize>();
+/// So many of them: for blocks of up to 520 bytes.
 const SIZES: usize = 32;
 /// How many bytes a worker keeps, of all sizes together.
 const KEPT_BYTES: usize = 512 << 10;
@@ -105,7 +107,11 @@ impl Size {
     const fn of<B>() -> Self {
         let plain = Layout::new::<B>();
         assert!(plain.size() > 0, "a block has a header");
-        let list = plain.size().div_ceil(STEP) - 1;
+        let list = plain
+            .size()
+            .saturating_sub(WORD)
+            .div_ceil(STEP)
+            .saturating_sub(1);
         if !IS_KEPT || plain.align() > STEP || list >= SIZES {
             return Self {
                 layout: plain,
@@ -116,7 +122,7 @@ impl Size {
     }
 
     const fn of_list(list: usize) -> Self {
-        match Layout::from_size_align((list + 1) * STEP, STEP) {
+        match Layout::from_size_align((list + 1) * STEP + WORD, STEP) {
             Ok(layout) => Self {
                 layout,
                 list: Some(list),
@@ -128,13 +134,13 @@ impl Size {
     /// Where a free piece of this size has the address of the next one.
     const fn link_of(self, memory: NonNull<u8>) -> NonNull<Link> {
         let at = self.layout.size() - size_of::<Link>();
-        // SAFETY: within the piece, which is a multiple of 16 bytes long (I-3).
+        // SAFETY: within the piece, which is longer than that (I-3).
         unsafe { memory.add(at) }.cast()
     }
 }
 
 const _: () = assert!(
-    size_of::<Link>() <= STEP && STEP.is_multiple_of(align_of::<Link>()),
+    size_of::<Link>() == WORD && STEP.is_multiple_of(align_of::<Link>()),
     "an address fits at the end of a piece, and is aligned there"
 );
 
@@ -224,8 +230,10 @@ mod tests {
     fn what_is_freed_is_taken_again_and_no_more_is_kept_than_the_bound() {
         let blocks = FreeBlocks::new();
         let size = Size::of_list(12);
-        assert_eq!(size.layout.size(), 208);
-        let all: Vec<_> = (0..2 * KEPT_BYTES / 208).map(|_| allocate(size)).collect();
+        let bytes = size.layout.size();
+        let all: Vec<_> = (0..2 * KEPT_BYTES / bytes)
+            .map(|_| allocate(size))
+            .collect();
         let mut kept = 0;
         for &memory in &all {
             // SAFETY: allocated above, and used by nobody (I-3).
@@ -236,7 +244,7 @@ mod tests {
                 unsafe { dealloc(memory.as_ptr(), size.layout) };
             }
         }
-        assert_eq!(kept, KEPT_BYTES / 208);
+        assert_eq!(kept, KEPT_BYTES / bytes);
         let again = blocks.take(size).expect("it was kept");
         assert_eq!(again, all[kept - 1], "the one that was freed last");
         assert!(blocks.take(Size::of_list(0)).is_none());
@@ -266,8 +274,19 @@ mod tests {
         #[repr(align(32))]
         struct Aligned([u8; 32]);
 
-        assert_eq!(Size::of::<[u8; 512]>().list.is_some(), IS_KEPT);
-        assert!(Size::of::<[u8; 513]>().list.is_none());
+        let kept = |size: Size| (size.layout.size(), size.list);
+        for (size, bytes, list) in [
+            (Size::of::<[u64; 1]>(), 24, 0),
+            (Size::of::<[u64; 3]>(), 24, 0),
+            (Size::of::<[u64; 4]>(), 40, 1),
+            (Size::of::<[u64; 65]>(), 520, 31),
+        ] {
+            assert!(
+                !IS_KEPT || kept(size) == (bytes, Some(list)),
+                "{bytes} bytes"
+            );
+        }
+        assert_eq!(kept(Size::of::<[u8; 521]>()), (521, None));
         assert_eq!(Size::of::<Aligned>().layout, Layout::new::<Aligned>());
         assert_eq!(size_of_val(&Aligned([0; 32]).0), 32);
     }
