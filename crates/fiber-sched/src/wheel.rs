@@ -9,8 +9,8 @@
 //!
 //! Nodes lie in the frames of parked fibers (I-12), each on a page of its own. The wheel keeps what
 //! it needs of each, its deadline, in a table beside it: so that who moves many down walks through
-//! a few lines, and not through all stacks. The table is as large as most waits at a time were since
-//! there was none; it grows and goes between turns, where what is allocated is no fiber's.
+//! a few lines, and not through all stacks. The table is as large as most waits at a time were
+//! since there was none; it grows and goes between turns, where what is allocated is no fiber's.
 
 use alloc::{boxed::Box, vec};
 use core::ptr::NonNull;
